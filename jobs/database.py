@@ -1,0 +1,131 @@
+"""How a process reaches PostgreSQL. Nothing connects at import."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from jobs.errors import ConfigurationError, DatabaseUnavailable
+
+
+class DatabaseSettings(BaseSettings):
+    """Where PostgreSQL is, and how much of it one process may use."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True)
+
+    database_url: Annotated[
+        SecretStr,
+        Field(
+            validation_alias=AliasChoices("PENSTOCK_DATABASE_URL", "DATABASE_URL", "database_url"),
+            description="PostgreSQL, as postgresql://user:password@host:port/name",
+        ),
+    ]
+    database_pool_size: Annotated[
+        int, Field(ge=1, le=200, description="Connections that one process keeps at the most")
+    ] = 8
+    database_acquire_timeout_seconds: Annotated[
+        float, Field(gt=0, le=60, description="How long a request waits for a free connection before it is refused")
+    ] = 0.5
+    database_connect_timeout_seconds: Annotated[
+        int, Field(ge=1, le=60, description="How long a new connection may take")
+    ] = 3
+    database_statement_timeout_seconds: Annotated[
+        float, Field(gt=0, le=3600, description="PostgreSQL ends a statement that runs longer")
+    ] = 15.0
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+        try:
+            backend = make_url(value.get_secret_value()).get_backend_name()
+        except ArgumentError:
+            raise ValueError("is not a URL; it looks like postgresql://user:password@host:5432/name") from None
+        if backend not in {"postgresql", "postgres"}:
+            raise ValueError("must start with postgresql://")
+        return value
+
+
+def open_engine(settings: DatabaseSettings, *, application_name: str, pool_size: int | None = None) -> Engine:
+    """Return an engine whose pool is bounded and whose sessions cannot hang; it connects at first use.
+
+    Every session speaks UTC, ends its own long statements and gives up idle transactions, so a process
+    that is paused inside a transaction does not hold its locks for ever.
+    """
+    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
+    statement_ms = int(settings.database_statement_timeout_seconds * 1000)
+    options = (
+        f"-c timezone=UTC -c statement_timeout={statement_ms} "
+        "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=10000"
+    )
+    try:
+        return create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=pool_size or settings.database_pool_size,
+            max_overflow=0,
+            pool_timeout=settings.database_acquire_timeout_seconds,
+            pool_pre_ping=False,  # a broken connection shows at its first statement, and costs a retry, not a round trip each time
+            connect_args={
+                "connect_timeout": settings.database_connect_timeout_seconds,
+                "application_name": application_name,
+                "options": options,
+                "keepalives_idle": 20,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+        )
+    except ArgumentError as error:
+        raise ConfigurationError(f"DATABASE_URL: {error}") from None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether `error` means that PostgreSQL is away rather than that the statement is wrong."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None) or ""
+    # 08: connection, 57P: shutting down or starting, 53: out of resources, 25P03: idle session ended, 25006: a standby.
+    return (isinstance(error, OperationalError) and not state) or state.startswith(("08", "57P", "53", "25P03", "25006"))
+
+
+def is_collision(error: BaseException) -> bool:
+    """Tell whether two transactions met and PostgreSQL chose this one to be run again."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in {"40001", "40P01", "55P03"}
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Commit what the block does, or nothing.
+
+    Raises `DatabaseUnavailable` when PostgreSQL is away. Where that happens at the COMMIT, the outcome is
+    unknown to us; every caller may safely do the whole block again.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (DBAPIError, PoolTimeout) as error:
+        if is_outage(error):
+            engine.dispose()  # its other connections are most likely dead too
+            raise DatabaseUnavailable from error
+        raise
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection for reads: each statement sees what was committed before it began."""
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+    except (DBAPIError, PoolTimeout) as error:
+        if is_outage(error):
+            raise DatabaseUnavailable from error
+        raise

@@ -1,0 +1,327 @@
+"""Accept many submissions in one transaction: each of them whole, or not at all.
+
+The order inside the transaction is what makes it right: the idempotency keys first (a second request
+with the same key waits there until the first is committed, then reads its receipts), then the jobs with
+their first event, then the undoing of those whose unique key was taken.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    DateTime,
+    Double,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from jobs.errors import IdempotencyKeyReused, InvalidJob, RefusedError, UniqueKeyTaken
+from jobs.model import Acceptance, Doorbell, JobId, NewJob, Receipt, Submission
+from jobs.state import UNFINISHED, JobState
+from jobs.tables import events, idempotency_keys, jobs
+
+IDEMPOTENCY_LIFETIME: Final = timedelta(hours=24)
+
+Answer = Acceptance | RefusedError
+"""What one submission gets: it was accepted, or why it was not."""
+
+#: The columns of a new row, in the order of the arrays that carry them.
+_COLUMNS: Final[dict[str, Any]] = {
+    "id": Uuid(),
+    "tenant": Text(),
+    "submitter": Text(),
+    "task": Text(),
+    "queue": Text(),
+    "priority": SmallInteger(),
+    "state": Text(),
+    "payload": Text(),
+    "tags": Text(),
+    "unique_key": Text(),
+    "created_at": DateTime(timezone=True),
+    "run_at": DateTime(timezone=True),
+    "expires_at": DateTime(timezone=True),
+    "rung_at": DateTime(timezone=True),
+    "retry": Text(),
+    "time_limit_seconds": Double(),
+    "soft_time_limit_seconds": Double(),
+    "replay_of": Uuid(),
+    "request_id": Text(),
+    "traceparent": Text(),
+}
+#: These travel as text inside their array and are cast once they are rows.
+_CAST: Final[dict[str, Any]] = {"payload": JSONB(), "retry": JSONB(), "tags": ARRAY(Text())}
+
+_UNIQUE_SCOPE: Final = text("unique_key IS NOT NULL AND state IN ('queued', 'retrying', 'running', 'scheduled')")
+
+
+def _insert_statement() -> Any:
+    """One statement for one job or a thousand: arrays in, rows and their first events out."""
+    arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()]
+    new = func.unnest(*arrays).table_valued(*_COLUMNS, name="new").render_derived()
+    values = [
+        new.c[name].cast(_CAST[name]) if name in _CAST else new.c[name] for name in _COLUMNS
+    ]
+    stored = (
+        upsert(jobs)
+        .from_select(list(_COLUMNS), select(*values))
+        .on_conflict_do_nothing(index_elements=["tenant", "unique_key"], index_where=_UNIQUE_SCOPE)
+        .returning(jobs.c.id, jobs.c.state, jobs.c.created_at)
+        .cte("stored")
+    )
+    told = (
+        insert(events)
+        .from_select(
+            ["job_id", "seq", "at", "name", "state", "attempt"],
+            select(
+                stored.c.id,
+                literal(1, Integer),
+                stored.c.created_at,
+                literal("accept", Text),
+                stored.c.state,
+                literal(0, Integer),
+            ),
+        )
+        .cte("told")
+    )
+    return select(stored.c.id).add_cte(told)
+
+
+_INSERT: Final = _insert_statement()
+
+
+def _claim_statement() -> Any:
+    kinds = {"tenant": Text(), "key": Text(), "fingerprint": LargeBinary(), "receipts": Text()}
+    arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items()]
+    new = func.unnest(*arrays).table_valued(*kinds, name="new").render_derived()
+    now, expiry = bindparam("now", type_=DateTime(timezone=True)), bindparam("expiry", type_=DateTime(timezone=True))
+    statement = upsert(idempotency_keys).from_select(
+        ["tenant", "key", "fingerprint", "receipts", "created_at", "expires_at"],
+        select(new.c.tenant, new.c.key, new.c.fingerprint, new.c.receipts.cast(JSONB()), now, expiry),
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["tenant", "key"],
+        # A key that has expired is free again; a living one is left as it is and not returned.
+        where=idempotency_keys.c.expires_at <= statement.excluded.created_at,
+        set_={
+            name: statement.excluded[name] for name in ("fingerprint", "receipts", "created_at", "expires_at")
+        },
+    ).returning(idempotency_keys.c.tenant, idempotency_keys.c.key)
+
+
+_CLAIM: Final = _claim_statement()
+
+
+class _Claim(NamedTuple):
+    tenant: str
+    key: str
+
+
+def accept(connection: Connection, submissions: Sequence[Submission]) -> list[Answer]:
+    """Store what can be accepted and return an answer for each submission, in order.
+
+    Runs inside the caller's transaction; nothing is true before its commit. A refusal is returned, not
+    raised, so that one bad submission does not spoil the others.
+    """
+    now = connection.scalar(select(func.now()))
+    assert isinstance(now, datetime)  # noqa: S101 - tells the type checker what PostgreSQL's now() is
+    answers: dict[int, Answer] = {}
+    receipts: dict[int, tuple[Receipt, ...]] = {}
+    for index, submission in enumerate(submissions):
+        try:
+            receipts[index] = tuple(_receipt(job, now, position) for position, job in enumerate(submission.jobs))
+        except RefusedError as refusal:
+            answers[index] = refusal
+    answers |= _claim_keys(connection, submissions, receipts, now)
+    fresh = [index for index in receipts if index not in answers]
+    stored = _store(connection, submissions, receipts, fresh)
+    for index in fresh:
+        missing = [n for n, job in enumerate(submissions[index].jobs) if job.id not in stored]
+        answers[index] = (
+            _undo(connection, submissions[index], missing[0]) if missing else Acceptance(receipts[index])
+        )
+    return [answers[index] for index in range(len(submissions))]
+
+
+def doorbells(answers: Iterable[Answer]) -> list[Doorbell]:
+    """Return what dispatch has to ring after the commit: new jobs that are ready."""
+    return [
+        Doorbell(receipt.id, receipt.task, receipt.queue, receipt.priority)
+        for answer in answers
+        if isinstance(answer, Acceptance) and not answer.replayed
+        for receipt in answer.receipts
+        if receipt.state is JobState.QUEUED
+    ]
+
+
+def _receipt(job: NewJob, now: datetime, position: int) -> Receipt:
+    run_at = now + job.delay if job.delay is not None else job.run_at or now
+    if job.expires_at is not None and job.expires_at <= max(now, run_at):
+        where = [{"field": "expires_at", "message": "must be later than the time at which the job may run"}]
+        raise InvalidJob("The job would expire before it may run.", errors=where, index=position)
+    state = JobState.SCHEDULED if run_at > now else JobState.QUEUED
+    return Receipt(job.id, job.task, job.queue, job.priority, state, max(run_at, now), now)
+
+
+def _claim_keys(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    receipts: dict[int, tuple[Receipt, ...]],
+    now: datetime,
+) -> dict[int, Answer]:
+    """Take the idempotency keys that are free and answer for those that are not."""
+    first: dict[_Claim, int] = {}
+    later: list[tuple[_Claim, int]] = []
+    for index in receipts:
+        idempotency = submissions[index].idempotency
+        if idempotency is None:
+            continue
+        claim = _Claim(submissions[index].jobs[0].tenant, idempotency.key)
+        if first.setdefault(claim, index) != index:
+            later.append((claim, index))
+    if not first:
+        return {}
+    # Sorted: two processes that claim the same keys wait for each other in one order, never in a circle.
+    claims = sorted(first)
+    rows = connection.execute(
+        _CLAIM,
+        {
+            "tenant": [claim.tenant for claim in claims],
+            "key": [claim.key for claim in claims],
+            "fingerprint": [_fingerprint(submissions[first[claim]]) for claim in claims],
+            "receipts": [_dump(receipts[first[claim]]) for claim in claims],
+            "now": now,
+            "expiry": now + IDEMPOTENCY_LIFETIME,
+        },
+    )
+    taken = {_Claim(*row) for row in rows}
+    repeated = [(claim, index) for claim, index in first.items() if claim not in taken] + later
+    return _replay(connection, submissions, repeated)
+
+
+def _replay(
+    connection: Connection, submissions: Sequence[Submission], repeated: list[tuple[_Claim, int]]
+) -> dict[int, Answer]:
+    """Answer requests whose key was used before: the stored receipts, or a refusal for another request."""
+    if not repeated:
+        return {}
+    keys = idempotency_keys.c
+    wanted = sorted({claim for claim, _ in repeated})
+    rows = connection.execute(
+        select(keys.tenant, keys.key, keys.fingerprint, keys.receipts).where(tuple_(keys.tenant, keys.key).in_(wanted))
+    )
+    found = {_Claim(tenant, key): (bytes(fingerprint), stored) for tenant, key, fingerprint, stored in rows}
+    answers: dict[int, Answer] = {}
+    for claim, index in repeated:
+        fingerprint, stored = found[claim]
+        same = fingerprint == _fingerprint(submissions[index])
+        answers[index] = Acceptance(_load(stored), replayed=True) if same else IdempotencyKeyReused()
+    return answers
+
+
+def _store(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    receipts: dict[int, tuple[Receipt, ...]],
+    fresh: list[int],
+) -> set[JobId]:
+    """Insert the jobs of the `fresh` submissions and return the ids of those that were not refused."""
+    pairs = [
+        (job, receipt) for index in fresh for job, receipt in zip(submissions[index].jobs, receipts[index], strict=True)
+    ]
+    if not pairs:
+        return set()
+    # Unique keys are taken in one order everywhere, for the same reason as idempotency keys.
+    if any(job.unique_key for job, _ in pairs):
+        pairs.sort(key=lambda pair: (pair[0].tenant, pair[0].unique_key or ""))
+    rows = [_row(job, receipt) for job, receipt in pairs]
+    arrays = dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    return set(connection.scalars(_INSERT, arrays))
+
+
+def _row(job: NewJob, receipt: Receipt) -> tuple[Any, ...]:
+    """Return the values of `_COLUMNS`.
+
+    A job that is ready counts as rung from the start: dispatch takes that back when the broker refuses,
+    and upkeep finds it when this process dies first.
+    """
+    rung_at = receipt.created_at if receipt.state is JobState.QUEUED else None
+    tags = "{" + ",".join(json.dumps(tag, ensure_ascii=False) for tag in job.tags) + "}"
+    return (
+        job.id,
+        job.tenant,
+        job.submitter,
+        job.task,
+        job.queue,
+        job.priority,
+        receipt.state.value,
+        job.payload,
+        tags,
+        job.unique_key,
+        receipt.created_at,
+        receipt.run_at,
+        job.expires_at,
+        rung_at,
+        job.retry,
+        job.time_limit_seconds,
+        job.soft_time_limit_seconds,
+        job.replay_of,
+        job.request_id,
+        job.traceparent,
+    )
+
+
+def _undo(connection: Connection, submission: Submission, refused: int) -> UniqueKeyTaken:
+    """Take back whatever was stored of a submission of which one job was refused."""
+    ids = [job.id for job in submission.jobs]
+    connection.execute(delete(events).where(events.c.job_id.in_(ids)))
+    connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
+    job = submission.jobs[refused]
+    if submission.idempotency is not None:
+        keys = idempotency_keys.c
+        connection.execute(
+            delete(idempotency_keys).where(keys.tenant == job.tenant, keys.key == submission.idempotency.key)
+        )
+    holder = connection.scalar(
+        select(jobs.c.id).where(
+            jobs.c.tenant == job.tenant, jobs.c.unique_key == job.unique_key, jobs.c.state.in_(sorted(UNFINISHED))
+        )
+    )
+    return UniqueKeyTaken(index=refused, existing_job_id=str(holder) if holder else None)
+
+
+def _fingerprint(submission: Submission) -> bytes:
+    return submission.idempotency.fingerprint if submission.idempotency else b""
+
+
+def _dump(receipts: tuple[Receipt, ...]) -> str:
+    rows = [
+        [str(r.id), r.task, r.queue, r.priority, r.state.value, r.run_at.isoformat(), r.created_at.isoformat()]
+        for r in receipts
+    ]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _load(stored: list[list[Any]]) -> tuple[Receipt, ...]:
+    return tuple(
+        Receipt(
+            JobId(id_), task, queue, priority, JobState(state), datetime.fromisoformat(run_at), datetime.fromisoformat(at)
+        )
+        for id_, task, queue, priority, state, run_at, at in stored
+    )

@@ -1,0 +1,186 @@
+"""The values that pass between the parts: jobs, attempts, and what ends them.
+
+Frozen, and free of any database or broker. Instants are aware and in UTC; JSON travels as text, so that
+a payload is parsed once where it is checked and once where it is used.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from jobs.state import Event, JobState, Outcome, Reason
+
+JobId = UUID
+
+DEFAULT_TENANT: Final = "default"
+DEFAULT_PRIORITY: Final = 5
+PRIORITIES: Final = range(10)
+"""0 to 9; larger is sooner."""
+
+
+class _Uuid7:
+    """Makes UUIDs of version 7 that sort in the order in which this process made them.
+
+    The 12 bits after the millisecond count within it (RFC 9562, section 6.2, method 1, with a random
+    start); the other 62 bits are random.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self) -> JobId:
+        noise = int.from_bytes(os.urandom(10), "big")
+        with self._lock:
+            fresh = (time.time_ns() // 1_000_000) << 12 | (noise & 0x7FF)
+            self._last = stamp = max(fresh, self._last + 1)
+        value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | (noise >> 16) & (2**62 - 1)
+        return UUID(int=value)
+
+
+new_job_id = _Uuid7()
+
+
+@dataclass(frozen=True, slots=True, kw_only)
+class NewJob:
+    """A job that is to be accepted: checked, but not stored yet."""
+
+    task: str
+    payload: str
+    """A JSON object."""
+    queue: str
+    priority: int = DEFAULT_PRIORITY
+    run_at: datetime | None = None
+    delay: timedelta | None = None
+    """Counted from the database's clock at acceptance; excludes `run_at`."""
+    expires_at: datetime | None = None
+    unique_key: str | None = None
+    tags: tuple[str, ...] = ()
+    retry: str | None = None
+    """Overrides of the task's retry policy, as JSON (see `jobs.retry.RetryOverride`)."""
+    time_limit_seconds: float | None = None
+    soft_time_limit_seconds: float | None = None
+    tenant: str = DEFAULT_TENANT
+    submitter: str | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
+    replay_of: JobId | None = None
+    id: JobId = field(default_factory=new_job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A client's promise that two requests with this key are the same request."""
+
+    key: str
+    fingerprint: bytes
+    """SHA-256 over method, route and body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request: its jobs are accepted together or not at all."""
+
+    jobs: tuple[NewJob, ...]
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is true of a job at the moment of its acceptance."""
+
+    id: JobId
+    task: str
+    queue: str
+    priority: int
+    state: JobState
+    run_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The answer to a submission that was accepted, now or earlier under the same key."""
+
+    receipts: tuple[Receipt, ...]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doorbell:
+    """What dispatch needs to ring for a job that is ready."""
+
+    id: JobId
+    task: str
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only)
+class Attempt:
+    """One try at a job that has begun and holds a lease."""
+
+    job_id: JobId
+    number: int
+    """From 1; the fencing token of everything that this attempt writes."""
+    task: str
+    queue: str
+    priority: int
+    payload: str
+    error_count: int
+    """Attempts of this job that erred or timed out before this one."""
+    crash_count: int
+    throttle_count: int
+    retry: Mapping[str, Any] | None
+    time_limit_seconds: float | None
+    soft_time_limit_seconds: float | None
+    tenant: str
+    request_id: str | None
+    traceparent: str | None
+    created_at: datetime
+    started_at: datetime
+    lease_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is kept with the attempt and the job."""
+
+    type: str
+    message: str
+    trace: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the form in which it is stored and shown."""
+        return {"type": self.type, "message": self.message, "trace": self.trace}
+
+
+@dataclass(frozen=True, slots=True, kw_only)
+class Verdict:
+    """What an attempt's end means for its job."""
+
+    event: Event
+    outcome: Outcome
+    result: str | None = None
+    """JSON."""
+    failure: Failure | None = None
+    reason: Reason | None = None
+    retry_in: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A verdict addressed to one attempt of one job."""
+
+    job_id: JobId
+    number: int
+    verdict: Verdict

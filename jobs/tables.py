@@ -1,0 +1,201 @@
+"""The tables, as SQLAlchemy Core, with the CHECKs and partial indexes that hold the promises."""
+
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from jobs.model import DEFAULT_PRIORITY, DEFAULT_TENANT, PRIORITIES
+from jobs.state import FINAL, UNFINISHED, JobState, Outcome, Reason
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+
+def _one_of(column: str, values: object) -> str:
+    quoted = ", ".join(f"'{value}'" for value in sorted(str(v) for v in values))  # type: ignore[attr-defined]  # any iterable of StrEnum members
+    return f"{column} IN ({quoted})"
+
+
+def _instant(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+IS_FINAL = _one_of("state", FINAL)
+IS_UNFINISHED = _one_of("state", UNFINISHED)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="UUIDv7: sorts by the time of submission"),
+    Column("tenant", Text, nullable=False, server_default=DEFAULT_TENANT),
+    Column("submitter", Text, comment="id of the API key that submitted the job"),
+    Column("task", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False, server_default=str(DEFAULT_PRIORITY)),
+    Column("state", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("unique_key", Text),
+    _instant("created_at", nullable=False),
+    _instant("run_at", nullable=False),
+    _instant("expires_at"),
+    _instant("rung_at"),
+    _instant("started_at"),
+    _instant("finished_at"),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="number of the latest attempt"),
+    Column("error_count", Integer, nullable=False, server_default="0"),
+    Column("crash_count", Integer, nullable=False, server_default="0"),
+    Column("throttle_count", Integer, nullable=False, server_default="0"),
+    Column("worker", Text),
+    _instant("lease_expires_at"),
+    _instant("cancel_requested_at"),
+    Column("retry", JSONB),
+    Column("time_limit_seconds", Double),
+    Column("soft_time_limit_seconds", Double),
+    Column("progress", JSONB),
+    Column("result", JSONB),
+    Column("error", JSONB),
+    Column("reason", Text, comment="why it failed"),
+    _instant("closed_at"),
+    Column("replay_of", Uuid),
+    Column("request_id", Text),
+    Column("traceparent", Text),
+    Column("event_count", Integer, nullable=False, server_default="1"),
+    Column("version", Integer, nullable=False, server_default="1", comment="changes with every write"),
+    CheckConstraint(_one_of("state", JobState), name="state_is_known"),
+    CheckConstraint(f"({IS_FINAL}) = (finished_at IS NOT NULL)", name="finished_when_final"),
+    CheckConstraint(
+        "(state = 'running') = (lease_expires_at IS NOT NULL AND worker IS NOT NULL)", name="leased_when_running"
+    ),
+    CheckConstraint(
+        f"(state = 'failed') = (reason IS NOT NULL) AND (reason IS NULL OR {_one_of('reason', Reason)})",
+        name="reason_when_failed",
+    ),
+    CheckConstraint("closed_at IS NULL OR state = 'failed'", name="only_dead_letters_close"),
+    CheckConstraint(f"priority BETWEEN {PRIORITIES[0]} AND {PRIORITIES[-1]}", name="priority_in_range"),
+    CheckConstraint("attempt >= 0 AND error_count >= 0 AND crash_count >= 0", name="counts_not_negative"),
+    CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_is_object"),
+    CheckConstraint("length(task) BETWEEN 1 AND 200 AND length(queue) BETWEEN 1 AND 100", name="names_bounded"),
+)
+
+# What upkeep rings: ready and not in the broker, the most urgent first.
+Index(
+    "jobs_unrung",
+    jobs.c.queue,
+    jobs.c.priority.desc(),
+    jobs.c.run_at,
+    jobs.c.id,
+    postgresql_where=text("state = 'queued' AND rung_at IS NULL"),
+)
+# What may have been stranded: rung, and not started since.
+Index("jobs_rung", jobs.c.rung_at, postgresql_where=text("state = 'queued' AND rung_at IS NOT NULL"))
+Index("jobs_due", jobs.c.run_at, postgresql_where=text("state IN ('scheduled', 'retrying')"))
+Index("jobs_leased", jobs.c.lease_expires_at, postgresql_where=text("state = 'running'"))
+Index(
+    "jobs_expiring",
+    jobs.c.expires_at,
+    postgresql_where=text("expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')"),
+)
+Index(
+    "jobs_unique_key",
+    jobs.c.tenant,
+    jobs.c.unique_key,
+    unique=True,
+    postgresql_where=text(f"unique_key IS NOT NULL AND {IS_UNFINISHED}"),
+)
+Index("jobs_dead_letters", jobs.c.tenant, jobs.c.id, postgresql_where=text("state = 'failed' AND closed_at IS NULL"))
+# Lists, newest first. Few on purpose: each one is written at every change of state.
+Index("jobs_by_state", jobs.c.tenant, jobs.c.state, jobs.c.id)
+Index("jobs_by_task", jobs.c.tenant, jobs.c.task, jobs.c.id)
+Index("jobs_by_tag", jobs.c.tags, postgresql_using="gin", postgresql_where=text("tags <> '{}'"))
+
+# No foreign keys from here to jobs: the rows are only ever written by the statement that moves the job,
+# the check costs more than the insert, and a month of history must be droppable as one partition.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("worker", Text, nullable=False),
+    _instant("started_at", nullable=False),
+    _instant("finished_at"),
+    Column("outcome", Text),
+    Column("error", JSONB),
+    CheckConstraint("number >= 1", name="numbered_from_one"),
+    CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="outcome_when_finished"),
+    CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', Outcome)}", name="outcome_is_known"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("seq", Integer, primary_key=True, comment="from 1, without gaps"),
+    _instant("at", nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False, comment="the job's state after the event"),
+    Column("attempt", Integer, nullable=False),
+    Column("facts", JSONB),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("receipts", JSONB, nullable=False),
+    _instant("created_at", nullable=False),
+    _instant("expires_at", nullable=False),
+    CheckConstraint("length(key) BETWEEN 1 AND 255", name="key_bounded"),
+)
+Index("idempotency_keys_expiring", idempotency_keys.c.expires_at)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True, comment="the public part"),
+    Column("name", Text, nullable=False),
+    Column("tenant", Text, nullable=False, server_default=DEFAULT_TENANT),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _instant("revoked_at"),
+    CheckConstraint("octet_length(secret_sha256) = 32", name="secret_is_a_digest"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("running", Integer, nullable=False, server_default="0"),
+    Column("release", Text, nullable=False),
+    _instant("started_at", nullable=False),
+    _instant("seen_at", nullable=False),
+    _instant("stopped_at"),
+)
