@@ -1,0 +1,119 @@
+"""Real servers for the tests, started when the first test asks and ended with the run.
+
+`postgres_server`, `valkey_server` and `rabbit_server` live as long as the run (with pytest-xdist: one of each per
+worker). `database_url` is a migrated database of the test's own. `broker_url` is an empty broker: Valkey, or what
+`tests.services.brokers.each_broker` says. A server that cannot be had skips the test at home and fails it where CI=true.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from deploy.stack.errors import NotInstalled
+from deploy.stack.postgres import PostgresServer
+from deploy.stack.rabbitmq import RabbitServer
+from deploy.stack.server import Server
+from deploy.stack.valkey import ValkeyServer
+
+try:
+    from jobs.migrations import upgrade
+except ImportError:  # until the first migration exists
+    upgrade = None
+
+S = TypeVar("S", bound=Server)
+TEMPLATE = "penstock_template"
+
+
+@contextmanager
+def running(server: S) -> Iterator[S]:
+    """Run `server` and remove its state afterwards; skip, or in CI fail, where it is not installed."""
+    try:
+        server.start()
+    except NotInstalled as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{server.name} must be there in CI: {error}")
+        pytest.skip(str(error))
+    try:
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture(scope="session")
+def services_home() -> Iterator[Path]:
+    """A folder that servers can reach under their own account, gone after the run."""
+    home = Path(tempfile.mkdtemp(prefix="penstock-services-"))
+    home.chmod(0o711)
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(services_home: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run."""
+    with running(PostgresServer(services_home / "postgres", durable=False)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(services_home: Path) -> Iterator[ValkeyServer]:
+    """A Valkey server for the whole run."""
+    with running(ValkeyServer(services_home / "valkey", durable=False)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit_server(services_home: Path) -> Iterator[RabbitServer]:
+    """A RabbitMQ node for the whole run."""
+    with running(RabbitServer(services_home / "rabbitmq", durable=False)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: PostgresServer) -> str:
+    """The name of a migrated database that nobody is connected to."""
+    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    if upgrade is not None:
+        upgrade(postgres_server.database_url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
+    """The url of a fresh migrated database, dropped after the test whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template_database)}
+    administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
+    yield postgres_server.database_url(name)
+    administer(postgres_server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+def administer(server: PostgresServer, statement: sql.Composed) -> None:
+    """Run one statement outside of a transaction, in the database `postgres`."""
+    with psycopg.connect(server.database_url("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The url of an empty broker: Valkey, or RabbitMQ where the test is marked with `each_broker`."""
+    if getattr(request, "param", "valkey") == "valkey":
+        valkey: ValkeyServer = request.getfixturevalue("valkey_server")
+        with redis.Redis.from_url(valkey.url) as client:
+            client.flushall()
+        yield valkey.url
+        return
+    rabbit: RabbitServer = request.getfixturevalue("rabbit_server")
+    name = f"test_{uuid.uuid4().hex}"
+    yield rabbit.make_vhost(name)
+    rabbit.remove_vhost(name)
