@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobs.errors import ConfigurationError, DatabaseUnavailable
@@ -29,7 +30,8 @@ class DatabaseSettings(BaseSettings):
         int, Field(ge=1, le=200, description="Connections that one process keeps at the most")
     ] = 8
     database_acquire_timeout_seconds: Annotated[
-        float, Field(gt=0, le=60, description="How long a request waits for a free connection before it is refused")
+        float,
+        Field(gt=0, le=60, description="How long a request waits for a free connection before it is refused"),
     ] = 0.5
     database_connect_timeout_seconds: Annotated[
         int, Field(ge=1, le=60, description="How long a new connection may take")
@@ -69,7 +71,7 @@ def open_engine(settings: DatabaseSettings, *, application_name: str, pool_size:
             pool_size=pool_size or settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_acquire_timeout_seconds,
-            pool_pre_ping=False,  # a broken connection shows at its first statement, and costs a retry, not a round trip each time
+            pool_pre_ping=False,  # a broken connection shows at its first statement: a retry then, no round trip always
             connect_args={
                 "connect_timeout": settings.database_connect_timeout_seconds,
                 "application_name": application_name,
@@ -94,12 +96,18 @@ def is_outage(error: BaseException) -> bool:
         return True
     state = getattr(error.orig, "sqlstate", None) or ""
     # 08: connection, 57P: shutting down or starting, 53: out of resources, 25P03: idle session ended, 25006: a standby.
-    return (isinstance(error, OperationalError) and not state) or state.startswith(("08", "57P", "53", "25P03", "25006"))
+    return (isinstance(error, OperationalError) and not state) or state.startswith(
+        ("08", "57P", "53", "25P03", "25006")
+    )
 
 
 def is_collision(error: BaseException) -> bool:
     """Tell whether two transactions met and PostgreSQL chose this one to be run again."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in {"40001", "40P01", "55P03"}
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in {
+        "40001",
+        "40P01",
+        "55P03",
+    }
 
 
 @contextmanager

@@ -75,9 +75,7 @@ def _insert_statement() -> Any:
     """One statement for one job or a thousand: arrays in, rows and their first events out."""
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()]
     new = func.unnest(*arrays).table_valued(*_COLUMNS, name="new").render_derived()
-    values = [
-        new.c[name].cast(_CAST[name]) if name in _CAST else new.c[name] for name in _COLUMNS
-    ]
+    values = [new.c[name].cast(_CAST[name]) if name in _CAST else new.c[name] for name in _COLUMNS]
     stored = (
         upsert(jobs)
         .from_select(list(_COLUMNS), select(*values))
@@ -107,10 +105,13 @@ _INSERT: Final = _insert_statement()
 
 
 def _claim_statement() -> Any:
-    kinds = {"tenant": Text(), "key": Text(), "fingerprint": LargeBinary(), "receipts": Text()}
+    kinds: dict[str, Any] = {"tenant": Text(), "key": Text(), "fingerprint": LargeBinary(), "receipts": Text()}
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items()]
     new = func.unnest(*arrays).table_valued(*kinds, name="new").render_derived()
-    now, expiry = bindparam("now", type_=DateTime(timezone=True)), bindparam("expiry", type_=DateTime(timezone=True))
+    now, expiry = (
+        bindparam("now", type_=DateTime(timezone=True)),
+        bindparam("expiry", type_=DateTime(timezone=True)),
+    )
     statement = upsert(idempotency_keys).from_select(
         ["tenant", "key", "fingerprint", "receipts", "created_at", "expires_at"],
         select(new.c.tenant, new.c.key, new.c.fingerprint, new.c.receipts.cast(JSONB()), now, expiry),
@@ -119,9 +120,7 @@ def _claim_statement() -> Any:
         index_elements=["tenant", "key"],
         # A key that has expired is free again; a living one is left as it is and not returned.
         where=idempotency_keys.c.expires_at <= statement.excluded.created_at,
-        set_={
-            name: statement.excluded[name] for name in ("fingerprint", "receipts", "created_at", "expires_at")
-        },
+        set_={name: statement.excluded[name] for name in ("fingerprint", "receipts", "created_at", "expires_at")},
     ).returning(idempotency_keys.c.tenant, idempotency_keys.c.key)
 
 
@@ -153,9 +152,7 @@ def accept(connection: Connection, submissions: Sequence[Submission]) -> list[An
     stored = _store(connection, submissions, receipts, fresh)
     for index in fresh:
         missing = [n for n, job in enumerate(submissions[index].jobs) if job.id not in stored]
-        answers[index] = (
-            _undo(connection, submissions[index], missing[0]) if missing else Acceptance(receipts[index])
-        )
+        answers[index] = _undo(connection, submissions[index], missing[0]) if missing else Acceptance(receipts[index])
     return [answers[index] for index in range(len(submissions))]
 
 
@@ -300,7 +297,9 @@ def _undo(connection: Connection, submission: Submission, refused: int) -> Uniqu
         )
     holder = connection.scalar(
         select(jobs.c.id).where(
-            jobs.c.tenant == job.tenant, jobs.c.unique_key == job.unique_key, jobs.c.state.in_(sorted(UNFINISHED))
+            jobs.c.tenant == job.tenant,
+            jobs.c.unique_key == job.unique_key,
+            jobs.c.state.in_(sorted(UNFINISHED)),
         )
     )
     return UniqueKeyTaken(index=refused, existing_job_id=str(holder) if holder else None)
@@ -312,7 +311,15 @@ def _fingerprint(submission: Submission) -> bytes:
 
 def _dump(receipts: tuple[Receipt, ...]) -> str:
     rows = [
-        [str(r.id), r.task, r.queue, r.priority, r.state.value, r.run_at.isoformat(), r.created_at.isoformat()]
+        [
+            str(r.id),
+            r.task,
+            r.queue,
+            r.priority,
+            r.state.value,
+            r.run_at.isoformat(),
+            r.created_at.isoformat(),
+        ]
         for r in receipts
     ]
     return json.dumps(rows, separators=(",", ":"))
@@ -321,7 +328,13 @@ def _dump(receipts: tuple[Receipt, ...]) -> str:
 def _load(stored: list[list[Any]]) -> tuple[Receipt, ...]:
     return tuple(
         Receipt(
-            JobId(id_), task, queue, priority, JobState(state), datetime.fromisoformat(run_at), datetime.fromisoformat(at)
+            JobId(id_),
+            task,
+            queue,
+            priority,
+            JobState(state),
+            datetime.fromisoformat(run_at),
+            datetime.fromisoformat(at),
         )
         for id_, task, queue, priority, state, run_at, at in stored
     )

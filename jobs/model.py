@@ -50,7 +50,7 @@ class _Uuid7:
 new_job_id = _Uuid7()
 
 
-@dataclass(frozen=True, slots=True, kw_only)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job that is to be accepted: checked, but not stored yet."""
 
@@ -125,7 +125,7 @@ class Doorbell:
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try at a job that has begun and holds a lease."""
 
@@ -164,7 +164,7 @@ class Failure:
         return {"type": self.type, "message": self.message, "trace": self.trace}
 
 
-@dataclass(frozen=True, slots=True, kw_only)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What an attempt's end means for its job."""
 

@@ -78,9 +78,7 @@ def after_permanent_error(failure: Failure) -> Verdict:
     return Verdict(event=Event.FAIL, outcome=Outcome.ERRORED, failure=failure, reason=Reason.PERMANENT)
 
 
-def after_throttle(
-    attempt: Attempt, policy: RetryPolicy, failure: Failure, retry_after: timedelta
-) -> Verdict:
+def after_throttle(attempt: Attempt, policy: RetryPolicy, failure: Failure, retry_after: timedelta) -> Verdict:
     """Return what being asked for patience means: a later attempt, and no error counted."""
     if attempt.throttle_count >= THROTTLE_LIMIT:
         return after_error(attempt, policy, failure)

@@ -1,7 +1,6 @@
 """The tables, as SQLAlchemy Core, with the CHECKs and partial indexes that hold the promises."""
 
 from sqlalchemy import (
-    ARRAY,
     CheckConstraint,
     Column,
     DateTime,
@@ -17,7 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from jobs.model import DEFAULT_PRIORITY, DEFAULT_TENANT, PRIORITIES
 from jobs.state import FINAL, UNFINISHED, JobState, Outcome, Reason
@@ -87,7 +86,8 @@ jobs = Table(
     CheckConstraint(_one_of("state", JobState), name="state_is_known"),
     CheckConstraint(f"({IS_FINAL}) = (finished_at IS NOT NULL)", name="finished_when_final"),
     CheckConstraint(
-        "(state = 'running') = (lease_expires_at IS NOT NULL AND worker IS NOT NULL)", name="leased_when_running"
+        "(state = 'running') = (lease_expires_at IS NOT NULL AND worker IS NOT NULL)",
+        name="leased_when_running",
     ),
     CheckConstraint(
         f"(state = 'failed') = (reason IS NOT NULL) AND (reason IS NULL OR {_one_of('reason', Reason)})",
@@ -125,7 +125,12 @@ Index(
     unique=True,
     postgresql_where=text(f"unique_key IS NOT NULL AND {IS_UNFINISHED}"),
 )
-Index("jobs_dead_letters", jobs.c.tenant, jobs.c.id, postgresql_where=text("state = 'failed' AND closed_at IS NULL"))
+Index(
+    "jobs_dead_letters",
+    jobs.c.tenant,
+    jobs.c.id,
+    postgresql_where=text("state = 'failed' AND closed_at IS NULL"),
+)
 # Lists, newest first. Few on purpose: each one is written at every change of state.
 Index("jobs_by_state", jobs.c.tenant, jobs.c.state, jobs.c.id)
 Index("jobs_by_task", jobs.c.tenant, jobs.c.task, jobs.c.id)

@@ -1,0 +1,232 @@
+"""What keeps jobs moving when nobody else does. Any number of processes may run it at once.
+
+Each step takes a bounded number of rows with SKIP LOCKED and returns what dispatch has to ring; the caller
+repeats a step whose answer was full.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Interval,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    null,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from jobs.model import Doorbell, JobId
+from jobs.retry import CRASH_LIMIT
+from jobs.state import FINAL, Event, JobState, Outcome, Reason
+from jobs.tables import attempts, events, idempotency_keys, jobs
+from jobs.transitions import NO_LEASE, TELLING, may, move, moved_to, told
+
+BATCH: Final = 500
+STRANDED_AFTER: Final = timedelta(seconds=15)
+"""A doorbell that was rung this long ago and started nothing may have been lost."""
+
+_clock = func.clock_timestamp()
+# The states of a partial index are written out, not bound: a bound value hides the index from a generic plan.
+_LEASED = text("state = 'running'")
+_DUE = text("state IN ('scheduled', 'retrying')")
+_EXPIRING = text("expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')")
+_UNRUNG = text("state = 'queued' AND rung_at IS NULL")
+_RUNG = text("state = 'queued' AND rung_at IS NOT NULL")
+
+_DOORBELL = (jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.priority)
+
+
+def due_jobs(limit: int = BATCH) -> Select[Any]:
+    """Return the query for jobs whose time has come."""
+    return select(jobs.c.id).where(_DUE, jobs.c.run_at <= _clock).order_by(jobs.c.run_at).limit(limit)
+
+
+def expired_leases(limit: int = BATCH) -> Select[Any]:
+    """Return the query for jobs whose attempt is no longer thought alive."""
+    return (
+        select(jobs.c.id)
+        .where(_LEASED, jobs.c.lease_expires_at < _clock)
+        .order_by(jobs.c.lease_expires_at)
+        .limit(limit)
+    )
+
+
+def outdated_jobs(limit: int = BATCH) -> Select[Any]:
+    """Return the query for waiting jobs that are not wanted any more."""
+    return select(jobs.c.id).where(_EXPIRING, jobs.c.expires_at <= _clock).order_by(jobs.c.expires_at).limit(limit)
+
+
+def unrung_jobs(queue: str, limit: int = BATCH) -> Select[Any]:
+    """Return the query for ready jobs of `queue` that no doorbell speaks of, the most urgent first."""
+    return (
+        select(jobs.c.id)
+        .where(_UNRUNG, jobs.c.queue == queue)
+        .order_by(jobs.c.priority.desc(), jobs.c.run_at, jobs.c.id)
+        .limit(limit)
+    )
+
+
+def stranded_jobs(queue: str, limit: int = BATCH, after: timedelta = STRANDED_AFTER) -> Select[Any]:
+    """Return the query for ready jobs of `queue` whose doorbell was rung and may have been lost."""
+    return (
+        select(jobs.c.id)
+        .where(_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _clock - literal(after, Interval))
+        .order_by(jobs.c.rung_at)
+        .limit(limit)
+    )
+
+
+def _locked(query: Select[Any]) -> Any:
+    return query.with_for_update(skip_locked=True).cte("chosen")
+
+
+def release_due(connection: Connection, limit: int = BATCH) -> list[Doorbell]:
+    """Queue the jobs whose `run_at` has come and return their doorbells."""
+    statement = move(Event.ENQUEUE, _locked(due_jobs(limit)), rung_at=_clock)
+    moved = statement.returning(*TELLING, jobs.c.task, jobs.c.queue, jobs.c.priority).cte("moved")
+    return _doorbells(connection, moved, Event.ENQUEUE)
+
+
+def _doorbells(connection: Connection, moved: Any, name: str) -> list[Doorbell]:
+    rows = connection.execute(
+        select(moved.c.id, moved.c.task, moved.c.queue, moved.c.priority).add_cte(told(moved, name).cte("told"))
+    )
+    return [Doorbell(*row) for row in rows]
+
+
+def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Doorbell]:
+    """Take jobs from attempts whose lease ran out, and return the doorbells of those that go on.
+
+    A job whose cancel was asked for is cancelled; one that lost its process for the third time fails.
+    """
+    chosen = _locked(expired_leases(limit))
+    crashed = jobs.c.crash_count + 1 >= CRASH_LIMIT
+    unwanted = jobs.c.cancel_requested_at.is_not(None)
+    event = case((unwanted, Event.CANCEL.value), (crashed, Event.FAIL.value), else_=Event.RESCUE.value)
+    state = case((unwanted, JobState.CANCELLED.value), (crashed, JobState.FAILED.value), else_=JobState.QUEUED.value)
+    ends = unwanted | crashed
+    lost = {
+        "type": "WorkerLost",
+        "message": "The lease ran out: the worker died, hung or was cut off.",
+        "trace": None,
+    }
+    values = (
+        moved_to(Event.RESCUE)
+        | NO_LEASE
+        | {
+            "state": state,
+            "crash_count": jobs.c.crash_count + 1,
+            "rung_at": case((ends, null()), else_=_clock),
+            "finished_at": case((ends, _clock), else_=null()),
+            "error": literal(lost, JSONB),
+            "reason": case((~unwanted & crashed, Reason.CRASHED.value), else_=null()),
+        }
+    )
+    moved = (
+        update(jobs)
+        .where(jobs.c.id == chosen.c.id, may(Event.RESCUE))
+        .values(values)
+        .returning(*_DOORBELL, jobs.c.event_count, jobs.c.state, jobs.c.attempt, event.label("event"))
+        .cte("moved")
+    )
+    ended = (
+        update(attempts)
+        .where(attempts.c.job_id == moved.c.id, attempts.c.number == moved.c.attempt)
+        .values(finished_at=_clock, outcome=Outcome.LOST.value, error=literal(lost, JSONB))
+        .cte("ended")
+    )
+    # The event is told by the state in which the job is now: `event` above was computed from the new counts.
+    names = {
+        JobState.QUEUED.value: Event.RESCUE.value,
+        JobState.FAILED.value: Event.FAIL.value,
+        JobState.CANCELLED.value: Event.CANCEL.value,
+    }
+    telling = told(moved, case(names, value=moved.c.state), literal({"outcome": "lost"}, JSONB)).cte("told")
+    rows = connection.execute(
+        select(moved.c.id, moved.c.task, moved.c.queue, moved.c.priority, moved.c.state).add_cte(ended, telling)
+    )
+    return [Doorbell(*row[:4]) for row in rows if row[4] == JobState.QUEUED.value]
+
+
+def expire(connection: Connection, limit: int = BATCH) -> int:
+    """End waiting jobs whose `expires_at` has passed and return how many there were."""
+    statement = move(Event.EXPIRE, _locked(outdated_jobs(limit)), finished_at=_clock, rung_at=None)
+    moved = statement.returning(*TELLING).cte("moved")
+    return len(connection.execute(select(moved.c.id).add_cte(told(moved, Event.EXPIRE).cte("told"))).all())
+
+
+def claim_unrung(connection: Connection, queue: str, limit: int = BATCH) -> list[Doorbell]:
+    """Mark ready jobs of `queue` as rung and return them; ring them after the commit."""
+    return _mark_rung(connection, unrung_jobs(queue, limit))
+
+
+def claim_stranded(
+    connection: Connection, queue: str, limit: int = BATCH, after: timedelta = STRANDED_AFTER
+) -> list[Doorbell]:
+    """Mark jobs whose doorbell may have been lost as rung anew and return them."""
+    return _mark_rung(connection, stranded_jobs(queue, limit, after))
+
+
+def _mark_rung(connection: Connection, query: Select[Any]) -> list[Doorbell]:
+    chosen = _locked(query)
+    rows = connection.execute(update(jobs).where(jobs.c.id == chosen.c.id).values(rung_at=_clock).returning(*_DOORBELL))
+    return [Doorbell(*row) for row in rows]
+
+
+def count_rung(connection: Connection, queue: str, limit: int) -> int:
+    """Return how many ready jobs of `queue` the broker should hold a doorbell of, counting no further than `limit`."""
+    held = select(jobs.c.id).where(_RUNG, jobs.c.queue == queue).limit(limit).subquery()
+    return connection.scalar(select(func.count()).select_from(held)) or 0
+
+
+def mark_unrung(connection: Connection, ids: Sequence[JobId]) -> None:
+    """Record that the doorbells of these jobs did not reach the broker: upkeep rings them when it is back."""
+    ordered = select(jobs.c.id).where(jobs.c.id.in_(ids), _RUNG).order_by(jobs.c.id).with_for_update().cte("ordered")
+    connection.execute(update(jobs).where(jobs.c.id == ordered.c.id).values(rung_at=None))
+
+
+def next_due_at(connection: Connection) -> datetime | None:
+    """Return when the next waiting job is due."""
+    return connection.scalar(select(jobs.c.run_at).where(_DUE).order_by(jobs.c.run_at).limit(1))
+
+
+def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int:
+    """Delete finished jobs older than `keep`, with their history, and return how many.
+
+    Dead letters that nobody has closed are kept.
+    """
+    age = bindparam("keep", keep, type_=Interval())
+    old = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.state.in_(sorted(FINAL)),
+            jobs.c.finished_at < _clock - age,
+            (jobs.c.state != JobState.FAILED.value) | jobs.c.closed_at.is_not(None),
+        )
+        .order_by(jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(connection.scalars(old))
+    if ids:
+        for table, column in ((events, events.c.job_id), (attempts, attempts.c.job_id), (jobs, jobs.c.id)):
+            connection.execute(delete(table).where(column.in_(ids)))
+    return len(ids)
+
+
+def prune_idempotency_keys(connection: Connection, limit: int = BATCH) -> int:
+    """Delete keys whose promise has ended and return how many."""
+    keys = idempotency_keys.c
+    old = select(keys.tenant, keys.key).where(keys.expires_at <= _clock).limit(limit).with_for_update(skip_locked=True)
+    chosen = old.cte("old")
+    done = connection.execute(delete(idempotency_keys).where(keys.tenant == chosen.c.tenant, keys.key == chosen.c.key))
+    return done.rowcount
