@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, select, text
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import Connection, Select, Text, func, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from jobs.errors import InvalidCursor, NotFound
 from jobs.model import DEFAULT_TENANT, JobId
@@ -104,7 +104,7 @@ def list_query(wanted: Filter, *, tenant: str, limit: int, before: JobId | None 
             query = query.where(column == str(value))
     if wanted.tag is not None:
         # The second condition, written as in the index, lets the planner use the partial index on tags.
-        query = query.where(jobs.c.tags.contains(array([wanted.tag])), text("tags <> '{}'"))
+        query = query.where(jobs.c.tags.contains(literal([wanted.tag], ARRAY(Text))), text("tags <> '{}'"))
     if wanted.created_after is not None:
         query = query.where(jobs.c.created_at > wanted.created_after)
     if wanted.created_before is not None:

@@ -102,7 +102,8 @@ def upgrade() -> None:
         sa.Column("event_count", sa.Integer(), server_default="1", nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False, comment="changes with every write"),
         sa.CheckConstraint(
-            "(state = 'failed') = (reason IS NOT NULL) AND (reason IS NULL OR reason IN ('crashed', 'exhausted', 'permanent'))",
+            "(state = 'failed') = (reason IS NOT NULL) "
+            "AND (reason IS NULL OR reason IN ('crashed', 'exhausted', 'permanent'))",
             name=op.f("jobs_reason_when_failed"),
         ),
         sa.CheckConstraint(

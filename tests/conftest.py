@@ -1,0 +1,18 @@
+"""What every ring shares: the real servers, and the ring's mark by the folder that a test lies in."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
+
+RINGS = {"unit", "integration", "conformance", "acceptance"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its ring, so that `-m unit` needs no discipline."""
+    here = Path(__file__).parent
+    for item in items:
+        ring = item.path.relative_to(here).parts[0]
+        if ring in RINGS:
+            item.add_marker(ring)
