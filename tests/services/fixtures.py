@@ -18,17 +18,15 @@ import psycopg
 import pytest
 import redis
 from psycopg import sql
+from pydantic import SecretStr
 
 from deploy.stack.errors import NotInstalled
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.server import Server
 from deploy.stack.valkey import ValkeyServer
-
-try:
-    from jobs.migrations import upgrade
-except ImportError:  # until the first migration exists
-    upgrade = None
+from jobs.database import DatabaseSettings, open_engine
+from jobs.migrations import upgrade
 
 S = TypeVar("S", bound=Server)
 TEMPLATE = "penstock_template"
@@ -83,8 +81,10 @@ def rabbit_server(services_home: Path) -> Iterator[RabbitServer]:
 def template_database(postgres_server: PostgresServer) -> str:
     """The name of a migrated database that nobody is connected to."""
     administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-    if upgrade is not None:
-        upgrade(postgres_server.database_url(TEMPLATE))
+    settings = DatabaseSettings(database_url=SecretStr(postgres_server.database_url(TEMPLATE)))
+    engine = open_engine(settings, application_name="penstock-tests")
+    upgrade(engine)
+    engine.dispose()
     return TEMPLATE
 
 
