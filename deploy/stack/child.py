@@ -68,13 +68,13 @@ class Child:
     def start(self) -> int:
         """Start the process in a group of its own and return its pid."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb") as log:
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb") as log:
             self._log_start = log.seek(0, os.SEEK_END)
             self._process = _spawner().submit(self._spawn, log.fileno()).result()
         return self._process.pid
 
     def _spawn(self, log: int) -> "subprocess.Popen[bytes]":
-        as_whom = {"user": self._account.uid, "group": self._account.gid, "extra_groups": []} if self._account else {}
+        account = self._account
         return subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -84,7 +84,9 @@ class Child:
             cwd=self._directory,
             process_group=0,
             preexec_fn=_leash(self._leash),  # noqa: PLW1509 - one prctl call, resolved before the fork
-            **as_whom,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
         )
 
     def wait_until(self, is_ready: Callable[[], bool], seconds: float) -> None:
@@ -138,6 +140,17 @@ class Child:
     def tail(self, lines: int = 20) -> str:
         """Return the last `lines` of its log, indented for a terminal."""
         return "\n".join(f"    {line}" for line in self.written().splitlines()[-lines:])
+
+
+def end_together(children: Sequence[Child], seconds: float) -> bool:
+    """Ask all with SIGTERM in the order given, and kill after `seconds` who still runs. False: had to kill."""
+    for child in children:
+        child.send(signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    willing = all(child.wait(max(0.0, deadline - time.monotonic())) for child in children)
+    for child in children:
+        child.kill()
+    return willing
 
 
 def _leash(number: signal.Signals) -> Callable[[], None] | None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +24,6 @@ class PostgresServer(Server):
     """A PostgreSQL cluster; `url` names the database `penstock`, which exists once it has started."""
 
     name = "postgresql"
-    preferred_port = 5432
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
 
     @property
@@ -61,23 +60,16 @@ class PostgresServer(Server):
         made.touch()
 
     def _initdb(self, password: Path) -> None:
-        options = [
-            "-D",
-            self.data,
-            "-U",
-            USER,
-            f"--pwfile={password}",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-        ]
-        speed = [] if self.durable else ["--no-sync"]
-        self._run([self.programs / "initdb", *options, "--no-locale", "--no-instructions", *speed])
+        options = ["-U", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-instructions"]
+        if not self.durable:
+            options.append("--no-sync")
+        self._run([self.programs / "initdb", "-D", self.data, f"--pwfile={password}", *options])
 
     def _make_default_database(self) -> None:
         """Make the database with the server down: single-user mode needs no port and no password."""
         self._run([self.programs / "postgres", "--single", "-D", self.data, "postgres"], f"CREATE DATABASE {USER}\n")
 
-    def _run(self, command: list[str | Path], words: str | None = None) -> None:
+    def _run(self, command: Sequence[str | Path], words: str | None = None) -> None:
         account = self._account
         done = subprocess.run(
             [str(part) for part in command],

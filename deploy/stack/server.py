@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import signal
+import threading
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,6 @@ class Server(ABC):
     """A server on 127.0.0.1 whose state lives under `home` and survives `stop()`, `kill()` and this process."""
 
     name: ClassVar[str]
-    preferred_port: ClassVar[int]
     start_seconds: ClassVar[float] = 20.0
     stop_seconds: ClassVar[float] = 10.0
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -38,6 +38,7 @@ class Server(ABC):
         self._fixed_port = port
         self._account = service_account()
         self._child: Child | None = None
+        self._abandoned = threading.Event()
 
     @property
     @abstractmethod
@@ -48,6 +49,15 @@ class Server(ABC):
     def pid(self) -> int | None:
         """The server's process id while it runs, otherwise None."""
         return self._child.pid if self._child else None
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that belong to it and run now."""
+        return [self.pid] if self.pid is not None else []
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return self._child.tail() if self._child else ""
 
     @cached_property
     def state(self) -> Path:
@@ -82,8 +92,7 @@ class Server(ABC):
             self.port = self._choose_port()
             self._child = self.child()
             try:
-                self._child.start()
-                self._child.wait_until(self.is_ready, self.start_seconds)
+                self._start(self._child)
             except DidNotStart as error:
                 self.kill()
                 if self._fixed_port or attempt == PORT_ATTEMPTS or not self.lost_its_port(str(error)):
@@ -92,6 +101,16 @@ class Server(ABC):
                 (self.state / "port").write_text(str(self.port))
                 return self
         raise AssertionError("the loop returns or raises")
+
+    def _start(self, child: Child) -> None:
+        child.start()
+        child.wait_until(lambda: self._abandoned.is_set() or self.is_ready(), self.start_seconds)
+        if self._abandoned.is_set():
+            raise DidNotStart(f"{self.name} was told to stop while it was starting")
+
+    def abandon(self) -> None:
+        """Make a `start()` that another thread has under way give up; no later one succeeds."""
+        self._abandoned.set()
 
     def stop(self) -> None:
         """End the server in good order; killed when it does not end within its time."""
@@ -162,6 +181,6 @@ class Server(ABC):
 def write_private(path: Path, text: str) -> None:
     """Write `text` to `path` with mode 0600 from its first byte on, in one step."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
     part.replace(path)

@@ -19,7 +19,6 @@ class ValkeyServer(Server):
     """A Valkey server that fsyncs its append-only file each second and evicts nothing."""
 
     name = "valkey"
-    preferred_port = 6379
 
     @property
     def url(self) -> str:

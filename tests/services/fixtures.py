@@ -2,7 +2,7 @@
 
 `postgres_server`, `valkey_server` and `rabbit_server` live as long as the run (with pytest-xdist: one of each per
 worker). `database_url` is a migrated database of the test's own. `broker_url` is an empty broker: Valkey, or what
-`tests.services.brokers.each_broker` says. A server that cannot be had skips the test at home and fails it where CI=true.
+`tests.services.brokers.each_broker` says. Where a server cannot be had, the test skips at home and fails with CI=true.
 """
 
 import os

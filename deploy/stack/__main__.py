@@ -1,0 +1,53 @@
+"""`python -m deploy.stack up | start | stop | clean`: the local stack by hand; `make` calls it."""
+
+import sys
+
+from deploy.stack.account import unsettle
+from deploy.stack.announce import complain, say
+from deploy.stack.background import start_detached, stop
+from deploy.stack.errors import StackError
+from deploy.stack.home import AlreadyRunning, Home
+from deploy.stack.options import Options
+from deploy.stack.supervisor import Supervisor
+
+USAGE = """usage: python -m deploy.stack COMMAND
+
+  up      run the stack here until Ctrl-C
+  start   start it in the background and return when it serves
+  stop    end the one in the background
+  clean   remove its state for good"""
+
+
+def clean(home: Home) -> int:
+    """Remove the state of a stack that does not run. Raises `AlreadyRunning`."""
+    with home.held():
+        for server in ("postgresql", "valkey", "rabbitmq"):
+            unsettle(home.folder / server)
+        unsettle(home.folder)
+    say(f"Removed {home.folder}.")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code."""
+    home = Home()
+    commands = {
+        "up": lambda: Supervisor(home, Options.read()).run(),
+        "start": lambda: start_detached(home),
+        "stop": lambda: stop(home),
+        "clean": lambda: clean(home),
+    }
+    if len(arguments) != 1 or arguments[0] not in commands:
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        return commands[arguments[0]]()
+    except AlreadyRunning as error:
+        complain(str(error))
+    except StackError as error:
+        complain(f"Cannot go on: {error}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

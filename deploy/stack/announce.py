@@ -1,0 +1,39 @@
+"""What the stack tells the person who started it."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Print now, even where the output is a file."""
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    """Print to standard error, with the time: these lines are read after the fact."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def welcome(stack: Mapping[str, Any]) -> str:
+    """Return what is printed when the stack is ready: where it is, the key, and two lines that work."""
+    header = f'-H "Authorization: Bearer {stack["api_key"]}"'
+    jobs = f"{stack['api_url']}/api/v1/jobs"
+    body = json.dumps({"task": "demo.echo", "payload": {"message": "hello"}})
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stack["phases_seconds"].items())
+    return f"""
+Penstock runs ({phases}).
+
+  API       {stack["api_url"]}   (documentation: {stack["api_url"]}/docs)
+  API key   {stack["api_key"]}
+  Flower    {stack["flower_url"]}   ({stack["flower_user"]} / {stack["flower_password"]})
+  Logs      {stack["logs"]}
+
+Submit a job, and look at the newest one:
+
+  curl -sS {jobs} {header} -H "Content-Type: application/json" -d '{body}'
+  curl -sS "{jobs}?limit=1" {header}
+
+All of this is in {stack["stack_file"]}. """.rstrip()
