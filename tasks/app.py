@@ -1,0 +1,95 @@
+"""The only Celery app, and the catalogue of what it can run. Nothing connects at import."""
+
+from functools import cache
+from typing import Any, Final
+
+from celery import Celery
+
+from jobs.errors import ConfigurationError
+from tasks import discovery
+from tasks.catalogue import Catalogue, describe
+from tasks.settings import TaskSettings
+from tasks.topology import EXCHANGE, job_queue, transport_options
+
+_CELERYS_OWN: Final = "celery."
+"""The prefix of tasks that Celery registers for itself."""
+
+
+def configuration(settings: TaskSettings) -> dict[str, Any]:
+    """Return every option that is not Celery's default, each with its reason."""
+    url = settings.broker_url.get_secret_value() if settings.broker_url else None
+    return {
+        "broker_url": url,
+        "broker_transport_options": transport_options(url) if url else {},
+        "broker_heartbeat": 20,  # a half-open connection is noticed in under a minute
+        "broker_connection_timeout": 4,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # a worker that gives up quietly is a lost worker
+        "broker_channel_error_retry": False,  # a refused declaration must be loud, not a loop
+        "task_queues": [job_queue(name) for name in settings.queues],
+        "task_default_queue": settings.default_queue,
+        "task_default_exchange": EXCHANGE.name,
+        "task_create_missing_queues": False,  # a mistyped name would make a queue that nobody reads
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],  # pickle runs code
+        "result_backend": None,  # PostgreSQL has the results
+        "task_ignore_result": True,
+        "task_acks_late": False,  # the lease protects a running job, not the channel
+        "worker_prefetch_multiplier": 4,  # doorbells at hand, so that jobs can be started in batches
+        "worker_enable_prefetch_count_reduction": False,  # after a reconnect it would halve the worker for long
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease outlives the broker's connection
+        "worker_hijack_root_logger": False,  # our own logging stays
+        "worker_redirect_stdouts": False,
+        "worker_lost_wait": 0.2,  # a lost child is reported at once
+        "worker_max_tasks_per_child": 10_000,  # bounds what leaks
+        "worker_disable_rate_limits": True,  # Celery's are per process and forgotten at a restart
+        "worker_enable_remote_control": True,  # Flower asks for pool and queues; nothing is decided by it
+        "worker_send_task_events": True,
+        "worker_state_db": None,
+        "worker_consumer": "worker.consumer:DoorbellConsumer",  # survives malformed messages
+        "task_send_sent_event": False,
+        "control_queue_expires": 60,
+        "event_queue_expires": 60,
+        "enable_utc": True,
+        "timezone": "UTC",
+        "beat_scheduler": "schedules.beat:UpkeepScheduler",
+    }
+
+
+def build(settings: TaskSettings) -> Celery:
+    """Return an app for these settings."""
+    app = Celery("penstock", task_cls="tasks.job_task:JobTask", set_as_current=True)
+    app.conf.update(configuration(settings))
+    app.conf.include = discovery.task_modules(settings.task_modules)
+    return app
+
+
+@cache
+def settings() -> TaskSettings:
+    """Return the settings of this process."""
+    return TaskSettings()
+
+
+def load_catalogue(app: Celery, chosen: TaskSettings) -> Catalogue:
+    """Import all task modules and return the tasks.
+
+    Raises `ConfigurationError` for a module that is missing, a signature that cannot be a payload, or a
+    task whose queue does not exist.
+    """
+    discovery.load(chosen.task_modules)
+    app.finalize()
+    specs = [
+        describe(task, default_queue=chosen.default_queue)
+        for name, task in app.tasks.items()
+        if not name.startswith(_CELERYS_OWN)
+    ]
+    for spec in specs:
+        if spec.queue not in chosen.queues:
+            raise ConfigurationError(
+                f"Task {spec.name} names the queue {spec.queue!r}, which PENSTOCK_QUEUES does not list."
+            )
+    return Catalogue(specs)
+
+
+celery_app: Final = build(settings())

@@ -1,0 +1,58 @@
+"""What a running task may ask and say about its own job."""
+
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from celery.exceptions import Retry
+
+from jobs.model import JobId
+
+
+class JobContext(Protocol):
+    """`self.job` of a bound task, while an attempt runs."""
+
+    @property
+    def id(self) -> JobId:
+        """The job; give it to other systems as their idempotency key."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        ...
+
+    @property
+    def fencing_token(self) -> str:
+        """Grows with each attempt: a store that refuses smaller ones refuses attempts that were given up."""
+        ...
+
+    def is_cancelled(self) -> bool:
+        """Tell whether the attempt should end: the job was cancelled, or the attempt fenced."""
+        ...
+
+    def check(self) -> None:
+        """Raise `JobCancelled` or `AttemptFenced` when the attempt should end."""
+        ...
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Say how far the attempt has come."""
+        ...
+
+
+current_job: Final[ContextVar[JobContext | None]] = ContextVar("current_job", default=None)
+"""The job whose attempt runs in this thread."""
+
+
+class RetryIn(Retry):
+    """What `self.retry()` raises: run again by the policy, or after exactly `delay`."""
+
+    def __init__(self, cause: BaseException | None, delay: timedelta | None, most_retries: int | None) -> None:
+        """Carry the error that led here, the wait that was asked for, and a limit other than the policy's."""
+        super().__init__("The task asked to be run again.", exc=cause if isinstance(cause, Exception) else None)
+        self.delay = delay
+        self.most_retries = most_retries
+
+    def __reduce__(self) -> Any:
+        """Travel between processes whole."""
+        return type(self), (self.exc, self.delay, self.most_retries)

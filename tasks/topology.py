@@ -1,0 +1,82 @@
+"""Exchanges, queues and priorities as data, for RabbitMQ and for Redis or Valkey.
+
+One direct exchange; a queue for each name; and for each queue one that keeps what nobody could read, named
+``<queue>.dead``. RabbitMQ's classic queues order 10 priorities strictly (its documentation, "Classic Queues
+Support Priorities"); kombu gives Redis one list for each priority, where 0 is served first, so the two
+directions meet here and nowhere else.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from amqp.exceptions import ChannelError
+from kombu import Connection, Exchange, Queue
+
+from jobs.model import PRIORITIES
+from tasks.settings import DEAD_SUFFIX
+
+EXCHANGE: Final = Exchange("penstock", type="direct", durable=True)
+DEAD_EXCHANGE: Final = Exchange("penstock.dead", type="direct", durable=True)
+
+DEAD_LENGTH: Final = 10_000
+"""Unreadable messages that are kept for each queue; the oldest go first."""
+
+
+def is_redis(url: str) -> bool:
+    """Tell whether the broker is Redis or Valkey."""
+    return url.startswith(("redis://", "rediss://"))
+
+
+def job_queue(name: str) -> Queue:
+    """Return the queue that carries the doorbells of the jobs of queue `name`."""
+    arguments = {
+        "x-max-priority": PRIORITIES[-1],
+        "x-dead-letter-exchange": DEAD_EXCHANGE.name,
+        "x-dead-letter-routing-key": name + DEAD_SUFFIX,
+    }
+    return Queue(name, EXCHANGE, routing_key=name, durable=True, queue_arguments=arguments)
+
+
+def dead_queue(name: str) -> Queue:
+    """Return the queue that keeps what no worker of queue `name` could read."""
+    dead = name + DEAD_SUFFIX
+    return Queue(dead, DEAD_EXCHANGE, routing_key=dead, durable=True, queue_arguments={"x-max-length": DEAD_LENGTH})
+
+
+def broker_priority(url: str, priority: int) -> int:
+    """Translate a job's priority (larger is sooner) to the broker's own scale."""
+    return PRIORITIES[-1] - priority if is_redis(url) else priority
+
+
+def declare(connection: Connection, queues: Iterable[str]) -> None:
+    """Make sure that the exchanges and queues exist; harmless when they do."""
+    with connection.channel() as channel:
+        for name in queues:
+            dead_queue(name).bind(channel).declare()
+            job_queue(name).bind(channel).declare()
+
+
+def depth(connection: Connection, queue: str) -> int:
+    """Return how many doorbells the broker holds for `queue`, delivered ones left out; 0 when it is gone."""
+    channel: Any
+    try:
+        with connection.channel() as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except ChannelError:  # kombu says so of an empty list in Redis, RabbitMQ of a deleted queue
+        return 0
+
+
+def transport_options(url: str) -> dict[str, Any]:
+    """Return the options under which kombu is safe with this broker; each one with its reason."""
+    if is_redis(url):
+        return {
+            "priority_steps": list(PRIORITIES),  # kombu's default folds ten priorities into four
+            "queue_order_strategy": "priority",  # queues are served in the order in which they are named
+            "socket_timeout": 15,  # None would let a frozen server block a publish for ever
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+            "visibility_timeout": 3600,  # seconds; only doorbells that wait behind busy slots are held that long
+        }
+    # Without these a publish hangs for as long as a memory or disk alarm lasts, whatever confirm_timeout says.
+    return {"read_timeout": 10, "write_timeout": 10}
