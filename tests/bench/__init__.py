@@ -1,0 +1,1 @@
+"""Measures Penstock beside the stacks that people would build or take instead."""

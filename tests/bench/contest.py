@@ -1,0 +1,109 @@
+"""Who is measured against whom, in turns: A B A B, so that a busy moment of the machine meets both."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from tests.bench import measures
+from tests.bench.figures import Measure, Round, Side, Wanted
+from tests.bench.load import choose_client
+from tests.bench.options import Options
+from tests.bench.peers import HandBuilt, PlainCeleryPostgres, PlainCeleryRedis, TunedHandBuilt
+from tests.bench.penstock import Penstock
+from tests.bench.servers import Servers
+from tests.bench.stacks import Stack
+
+Turn = tuple[Stack, Callable[[], Round]]
+Tell = Callable[[str], None]
+
+
+class Contest:
+    """The stacks of one run, and their turns."""
+
+    def __init__(self, servers: Servers, options: Options, home: Path, tell: Tell) -> None:
+        self.options = options
+        self.home = home
+        self.tell = tell
+        self.client = choose_client(options.client)
+        self._penstock = Penstock(servers, options, home) if "penstock" in options.sides else None
+        has_baseline = "baseline" in options.sides
+        self._handbuilt = HandBuilt(servers, options, home) if has_baseline else None
+        self._tuned = TunedHandBuilt(servers, options, home) if has_baseline else None
+        self._celery = (
+            [PlainCeleryPostgres(servers, options, home), PlainCeleryRedis(servers, options, home)]
+            if has_baseline
+            else []
+        )
+
+    def run(self) -> list[Measure]:
+        """All measures that were asked for."""
+        parts = {"intake": self._intake, "batch": self._batch, "drain": self._drain, "latency": self._latency}
+        return [measure for name in self.options.only for measure in parts[name]()]
+
+    def _intake(self) -> list[Measure]:
+        options = self.options
+        turns = [
+            (stack, partial(measures.intake, stack, options, self.client, self.home))
+            for stack in (self._penstock, self._handbuilt, self._tuned)
+            if stack
+        ]
+        title = f"intake: one job per request, {options.connections} connections, {options.api_processes} API processes"
+        sides = self._take_turns("intake", turns)
+        return [
+            self._pair("intake", title, sides, self._handbuilt, Wanted(ratio=12, p95_ms=60)),
+            self._pair("intake_tuned", title, sides, self._tuned, Wanted()),
+        ]
+
+    def _batch(self) -> list[Measure]:
+        found = []
+        for connections in (1, 4):
+            turns = [
+                (stack, partial(measures.batch, stack, self.options, connections))
+                for stack in (self._penstock, self._handbuilt)
+                if stack
+            ]
+            title = f"intake: {self.options.batch_size:,} jobs per request, {connections} connection(s)"
+            sides = self._take_turns(f"batch, {connections} connection(s)", turns)
+            wanted = Wanted(per_second=20_000)
+            found.append(self._pair(f"batch_{connections}", title, sides, self._handbuilt, wanted))
+        return found
+
+    def _drain(self) -> list[Measure]:
+        options = self.options
+        stacks = [stack for stack in (self._penstock, *self._celery) if stack]
+        sides = self._take_turns("drain", [(stack, partial(measures.drain, stack, options)) for stack in stacks])
+        title = (
+            f"drain: {options.drain_jobs:,} no-op jobs, one message each, {options.workers} Celery workers"
+            f" of {options.concurrency} prefork processes"
+        )
+        wanted = {"drain_postgresql": Wanted(ratio=2), "drain_redis": Wanted(ratio=1)}
+        peers = [*self._celery, None, None][:2]
+        return [
+            self._pair(name, title, sides, peer, want) for (name, want), peer in zip(wanted.items(), peers, strict=True)
+        ]
+
+    def _latency(self) -> list[Measure]:
+        jobs = self.options.latency_jobs
+        turns = [
+            (stack, partial(measures.latency, stack, jobs)) for stack in (self._penstock, self._handbuilt) if stack
+        ]
+        sides = self._take_turns("latency", turns)
+        title = f"idle latency, POST to start, {jobs} jobs one by one"
+        return [self._pair("latency", title, sides, self._handbuilt, Wanted(p50_ms=15))]
+
+    def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:
+        rounds: dict[str, list[Round]] = {stack.name: [] for stack, _ in turns}
+        for number in range(1, self.options.rounds + 1):
+            for stack, turn in turns:
+                self.tell(f"{what}, round {number} of {self.options.rounds}: {stack.name}")
+                try:
+                    stack.reset()
+                    rounds[stack.name].append(turn())
+                finally:
+                    stack.stop()
+        return {name: Side(name, tuple(taken)) for name, taken in rounds.items()}
+
+    def _pair(self, name: str, title: str, sides: dict[str, Side], peer: Stack | None, wanted: Wanted) -> Measure:
+        ours = sides.get(self._penstock.name) if self._penstock else None
+        theirs = sides.get(peer.name) if peer else None
+        return Measure(name, title, ours, theirs, wanted)

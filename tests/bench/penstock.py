@@ -1,0 +1,95 @@
+"""Penstock as a running stack: its own processes, with their defaults but for what both sides are given."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import create_engine, make_url
+
+from jobs.keys import create_key
+from tests.bench.hammer import hammer
+from tests.bench.processes import NeverHappenedError
+from tests.bench.servers import PENSTOCK_PLACE
+from tests.bench.stacks import PAYLOAD, DrainStack, HttpStack, Watch
+
+BATCH = 1000
+
+
+class Penstock(HttpStack, DrainStack):
+    """API, schedules and workers over HTTP, PostgreSQL and the broker."""
+
+    name = "Penstock"
+    ready_path = "/ready"
+    body: ClassVar[dict[str, Any]] = {"task": "demo.noop", "payload": PAYLOAD}
+    _key = ""
+    _rung = -1
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {"DATABASE_URL": self.database_url, "BROKER_URL": self.servers.broker_url(PENSTOCK_PLACE)}
+
+    def reset(self) -> None:
+        self.stop()
+        self._rung = -1
+        if not self._key:
+            self.database_url = self.servers.recreate_database("penstock_empty")
+            self.programs.run("migrations", "jobs.migrations", env=self._env, seconds=30)
+            self._make_key()
+        self.database_url = self.servers.recreate_database("penstock_bench", "penstock_empty")
+        self.servers.empty_broker(PENSTOCK_PLACE)
+
+    def _make_key(self) -> None:
+        engine = create_engine(make_url(self.database_url).set(drivername="postgresql+psycopg"))
+        with engine.begin() as connection:
+            self._key = create_key(connection, name="bench")
+        engine.dispose()
+        self.authorization = f"Bearer {self._key}"
+
+    def start_api(self) -> None:
+        """The API answers, and `schedules` runs as it does in every installation."""
+        address = {"PENSTOCK_API_HOST": "127.0.0.1", "PENSTOCK_API_PORT": str(self.choose_port())}
+        processes = {"PENSTOCK_API_PROCESSES": str(self.options.api_processes)}
+        self.programs.start("api", "api", env=self._env | address | processes)
+        self.programs.start("schedules", "schedules", env=self._env)
+        self.wait_until_ready()
+
+    def start_workers(self) -> None:
+        for number in range(self.options.workers):
+            own = {
+                "PENSTOCK_NODE_NAME": f"worker{number}",
+                "PENSTOCK_WORKER_CONCURRENCY": str(self.options.concurrency),
+            }
+            self.workers.append(self.programs.start(f"worker{number}", "worker", env=self._env | own))
+
+    def start(self) -> None:
+        self.start_api()
+        self.start_workers()
+
+    def started_at(self, job_id: str, connection: Watch) -> float | None:
+        row = connection.execute(
+            "SELECT extract(epoch FROM attempts.started_at) FROM attempts JOIN jobs ON jobs.id = attempts.job_id"
+            " WHERE jobs.id = %s AND jobs.state = 'succeeded' AND attempts.number = 1",
+            [job_id],
+        ).fetchone()
+        return float(row[0]) if row else None
+
+    def submit(self, count: int) -> None:
+        """Raises NeverHappenedError when a batch was refused."""
+        for start in range(0, count, BATCH):
+            size = min(BATCH, count - start)
+            result = hammer(self.batch(size), connections=1, seconds=0, processes=1)
+            if result.accepted != 1:
+                raise NeverHappenedError("Penstock refused a batch")
+
+    def is_filled(self) -> bool:
+        before, self._rung = self._rung, int(self._ask("SELECT count(*) FROM jobs WHERE rung_at IS NOT NULL"))
+        return before == self._rung
+
+    def finished(self) -> int:
+        return int(self._ask("SELECT count(*) FROM jobs WHERE state = 'succeeded'"))
+
+    def last_finish(self) -> float:
+        return float(self._ask("SELECT extract(epoch FROM max(finished_at)) FROM jobs"))
+
+    def _ask(self, question: str) -> Any:
+        with self.watch() as connection:
+            row = connection.execute(question).fetchone()
+        return row[0] if row else 0

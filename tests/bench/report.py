@@ -1,0 +1,125 @@
+"""The result of a run: a table for people, a file for programs."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.figures import Measure, Side
+from tests.bench.options import Options
+
+FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run."""
+
+    began_at: datetime
+    seconds: float
+    commit: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    options: Options
+    measures: list[Measure]
+
+    @property
+    def is_valid(self) -> bool:
+        """Every request was accepted, on both sides."""
+        return all(measure.refused == 0 for measure in self.measures)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "began_at": self.began_at.astimezone(UTC).isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 1),
+            "commit": self.commit,
+            "machine": self.machine,
+            "versions": self.versions,
+            "options": asdict(self.options),
+            "valid": self.is_valid,
+            "measures": [_measure(measure) for measure in self.measures],
+        }
+
+    def write(self, path: Path) -> None:
+        """`path` holds the report as JSON; its folder is made when it is missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.as_json(), indent=2) + "\n")
+
+    def show(self, console: Console) -> None:
+        """The report is on the console: a table, and what it was measured on."""
+        table = Table(title="Penstock beside the others: medians of the rounds of one run")
+        for column in ("measure", "Penstock", "baseline", "ratio", "wanted"):
+            table.add_column(column, justify="left" if column in {"measure", "wanted"} else "right", overflow="fold")
+        for measure in self.measures:
+            table.add_row(*_row(measure), end_section=True)
+        console.print(table)
+        began = self.began_at.astimezone(UTC)
+        console.print(f"{began:%Y-%m-%d %H:%M} UTC, commit {self.commit}, {self.seconds:.0f} s")
+        for facts in (self.machine, self.versions):
+            console.print(", ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
+
+
+def _measure(measure: Measure) -> dict[str, Any]:
+    ratio = measure.ratio
+    return {
+        "name": measure.name,
+        "title": measure.title,
+        "ratio": None if ratio is None else round(ratio, 2),
+        "wanted": {name: value for name, value in asdict(measure.wanted).items() if value is not None},
+        "misses": measure.misses(),
+        "sides": {
+            role: None if side is None else _side(side)
+            for role, side in (("penstock", measure.penstock), ("baseline", measure.baseline))
+        },
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    medians = {figure: side.median(figure) for figure in FIGURES}
+    return {
+        "name": side.name,
+        "refused": side.refused,
+        **{figure: round(value, 2) for figure, value in medians.items() if value is not None},
+        "rounds": [
+            {name: round(value, 2) for name, value in asdict(one).items() if value is not None} for one in side.rounds
+        ],
+    }
+
+
+def _row(measure: Measure) -> tuple[str, str, str, str, str]:
+    ratio = measure.ratio
+    wanted = [
+        *([f"ratio >= {measure.wanted.ratio:g}"] if measure.wanted.ratio is not None else []),
+        *([f">= {measure.wanted.per_second:,g}/s"] if measure.wanted.per_second is not None else []),
+        *([f"p50 < {measure.wanted.p50_ms:g} ms"] if measure.wanted.p50_ms is not None else []),
+        *([f"p95 < {measure.wanted.p95_ms:g} ms"] if measure.wanted.p95_ms is not None else []),
+    ]
+    if wanted and measure.penstock is not None:
+        wanted.append("missed: " + "; ".join(measure.misses()) if measure.misses() else "reached")
+    return (
+        measure.title,
+        _cell(measure.penstock, show_name=False),
+        _cell(measure.baseline, show_name=True),
+        "-" if ratio is None else f"{ratio:.1f}",
+        "\n".join(wanted) or "-",
+    )
+
+
+def _cell(side: Side | None, *, show_name: bool) -> str:
+    if side is None:
+        return "-"
+    lines = [side.name] if show_name else []
+    per_second = side.median("per_second")
+    if per_second is not None:
+        lines.append(f"{per_second:,.0f}/s")
+    latencies = [(figure[:3], side.median(figure)) for figure in FIGURES[1:]]
+    if any(value is not None for _, value in latencies):
+        shown = " ".join(f"{name} {value:.1f}" for name, value in latencies if value is not None)
+        lines.append(f"{shown} ms")
+    if side.refused:
+        lines.append(f"{side.refused} refused")
+    return "\n".join(lines)
