@@ -138,7 +138,7 @@ def _translated() -> Iterator[None]:
         codes = [code for code, _ in refusal.recipients.values()]
         raise _verdict(min(codes), "The mail server refused every recipient") from None
     except smtplib.SMTPServerDisconnected:
-        raise BrokenAnswerError("The mail server hung up.") from None
+        raise BrokenAnswerError("The mail server hung up or fell silent.") from None
     except smtplib.SMTPResponseException as answer:
         raise _verdict(answer.smtp_code, "The mail server said no", _words(answer.smtp_error)) from None
     except smtplib.SMTPNotSupportedError:

@@ -34,9 +34,10 @@ def parse_retry_after(value: str, now: datetime) -> timedelta | None:
     """
     text = value.strip(" \t")
     if _SECONDS.fullmatch(text):
-        if len(text.lstrip("0")) > _LONGEST_NUMBER:
+        digits = text.lstrip("0") or "0"
+        if len(digits) > _LONGEST_NUMBER:
             return MAX_WAIT
-        wait = timedelta(seconds=int(text))
+        wait = timedelta(seconds=int(digits))
     else:
         then = parse_http_date(text, now)
         if then is None:
