@@ -8,6 +8,7 @@ refused without a look at the database. A fast hash is right for a secret that c
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import zlib
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from jobs.tables import api_keys
 
 _PREFIX: Final = "pns"
 _ID_LENGTH: Final = 16
-_SECRET_LENGTH: Final = 43
-_CHECKSUM_LENGTH: Final = 6
+_SHAPE: Final = re.compile(
+    rf"(?P<body>{_PREFIX}_(?P<id>[0-9a-f]{{{_ID_LENGTH}}})_(?P<secret>[\w-]{{43}}))(?P<checksum>[\w-]{{6}})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,10 @@ def revoke_key(connection: Connection, key_id: str) -> None:
 
 def parse(key: str) -> tuple[str, str] | None:
     """Return the id and the secret of a well-formed key; None for anything else."""
-    length = len(_PREFIX) + 1 + _ID_LENGTH + 1 + _SECRET_LENGTH + _CHECKSUM_LENGTH
-    if len(key) != length or not key.isascii():
+    shaped = _SHAPE.fullmatch(key)
+    if shaped is None or not hmac.compare_digest(shaped["checksum"], _checksum(shaped["body"])):
         return None
-    body, checksum = key[:-_CHECKSUM_LENGTH], key[-_CHECKSUM_LENGTH:]
-    prefix, key_id, secret = body[:3], body[4 : 4 + _ID_LENGTH], body[-_SECRET_LENGTH:]
-    well_formed = prefix == _PREFIX and hmac.compare_digest(checksum, _checksum(body))
-    return (key_id, secret) if well_formed else None
+    return shaped["id"], shaped["secret"]
 
 
 def authenticate(connection: Connection, key: str) -> Principal | None:

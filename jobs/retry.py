@@ -50,11 +50,11 @@ class RetryPolicy:
 
     def delay(self, retries: int, uniform: Callable[[float, float], float] = random.uniform) -> timedelta:
         """Return how long to wait before retry number `retries + 1`."""
+        longest = MAX_DELAY.total_seconds()  # compared as seconds: a timedelta cannot hold every float
         if self.fixed_delay_seconds is not None:
-            return min(timedelta(seconds=self.fixed_delay_seconds), MAX_DELAY)
-        ceiling = min(self.backoff_max_seconds, self.backoff_seconds * 2.0 ** min(retries, 60))
-        seconds = uniform(0.0, ceiling) if self.jitter else ceiling
-        return min(timedelta(seconds=seconds), MAX_DELAY)
+            return timedelta(seconds=min(self.fixed_delay_seconds, longest))
+        ceiling = min(self.backoff_max_seconds, self.backoff_seconds * 2.0 ** min(retries, 60), longest)
+        return timedelta(seconds=uniform(0.0, ceiling) if self.jitter else ceiling)
 
 
 def after_error(
@@ -69,7 +69,7 @@ def after_error(
     errors = attempt.error_count + 1
     if not policy.allows_retry_after(errors):
         return Verdict(event=Event.FAIL, outcome=outcome, failure=failure, reason=Reason.EXHAUSTED)
-    delay = policy.delay(errors - 1) if retry_in is None else min(retry_in, MAX_DELAY)
+    delay = policy.delay(errors - 1) if retry_in is None else _bounded(retry_in)
     return Verdict(event=Event.RETRY, outcome=outcome, failure=failure, retry_in=delay)
 
 
@@ -82,8 +82,11 @@ def after_throttle(attempt: Attempt, policy: RetryPolicy, failure: Failure, retr
     """Return what being asked for patience means: a later attempt, and no error counted."""
     if attempt.throttle_count >= THROTTLE_LIMIT:
         return after_error(attempt, policy, failure)
-    delay = min(max(retry_after, timedelta(0)), MAX_DELAY)
-    return Verdict(event=Event.RETRY, outcome=Outcome.INTERRUPTED, failure=failure, retry_in=delay)
+    return Verdict(event=Event.RETRY, outcome=Outcome.INTERRUPTED, failure=failure, retry_in=_bounded(retry_after))
+
+
+def _bounded(wish: timedelta) -> timedelta:
+    return min(max(wish, timedelta(0)), MAX_DELAY)
 
 
 def after_crash(attempt: Attempt, failure: Failure) -> Verdict:
