@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.databases import engine  # noqa: F401 - as below
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
 
 RINGS = {"unit", "integration", "conformance", "acceptance"}

@@ -1,0 +1,90 @@
+"""Ids that sort by the time at which they were made."""
+
+import multiprocessing
+import os
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jobs.model import JobId, _Uuid7, new_job_id
+
+
+def milliseconds(made: JobId) -> int:
+    return made.int >> 80
+
+
+def many(count: int) -> list[JobId]:
+    return [new_job_id() for _ in range(count)]
+
+
+def test_an_id_says_that_it_is_a_uuid_of_version_7() -> None:
+    for made in many(1000):
+        assert made.version == 7
+        assert made.variant == uuid.RFC_4122
+
+
+def test_an_id_tells_when_it_was_made() -> None:
+    before = time.time_ns() // 1_000_000
+    made = _Uuid7()()
+    after = time.time_ns() // 1_000_000
+
+    assert before <= milliseconds(made) <= after
+
+
+def test_ids_sort_in_the_order_in_which_they_were_made() -> None:
+    made = many(20_000)
+
+    assert made == sorted(made)
+    assert [str(one) for one in made] == sorted(str(one) for one in made)
+    assert len(set(made)) == len(made)
+
+
+def test_ids_still_sort_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    maker, now = _Uuid7(), time.time_ns()
+    readings = iter([now, now - 3_600_000_000_000, now - 3_600_000_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(readings))
+    made = [maker() for _ in range(3)]
+
+    assert made == sorted(set(made))
+
+
+def test_the_tail_of_an_id_cannot_be_guessed_from_its_head() -> None:
+    tails = {made.int & (2**62 - 1) for made in many(5000)}
+    ones = [sum(tail >> bit & 1 for tail in tails) for bit in range(62)]
+
+    assert len(tails) == 5000
+    assert all(2000 < count < 3000 for count in ones), "every bit of the tail is as often set as not"
+
+
+def test_threads_never_make_the_same_id() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = [one for batch in pool.map(many, [5000] * 8) for one in batch]
+
+    assert len(set(made)) == 40_000
+
+
+def test_each_thread_sees_its_own_ids_in_order() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        batches = list(pool.map(many, [2000] * 8))
+
+    assert all(batch == sorted(batch) for batch in batches)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # the fork is the point
+def test_a_forked_child_makes_ids_of_its_own_even_when_the_lock_was_held() -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+
+    with new_job_id._lock:
+        children = [context.Process(target=lambda: queue.put(many(2000)), daemon=True) for _ in range(3)]
+        for child in children:
+            child.start()
+    made = many(2000) + [one for _ in children for one in queue.get(timeout=20)]
+    for child in children:
+        child.join(20)
+
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert len(set(made)) == 8000
+    assert os.getpid() not in {child.pid for child in children}
