@@ -1,0 +1,59 @@
+# Everything that is done with this checkout. `make help` lists it.
+
+RUN = deploy/bootstrap.sh run
+DEV = deploy/bootstrap.sh dev
+PY = .venv/bin/python
+PYTEST = $(PY) -m pytest
+PACKAGES = jobs tasks worker schedules api deploy
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop test check lint types arrow cover format bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run:  ## start everything; DETACH=1 in the background, BROKER=rabbitmq, WORKERS=n, DATABASE_URL=, BROKER_URL=
+	@$(RUN)
+	@exec $(PY) -m deploy.stack $(if $(DETACH),start,up)
+
+stop:  ## end the stack that runs in the background
+	@$(PY) -m deploy.stack stop
+
+test:  ## every test, on real servers; T="-k word" narrows
+	@$(DEV)
+	$(PYTEST) $(T)
+
+check: lint types arrow cover  ## what CI asks for: lint, types, import arrow, tests with coverage
+
+lint:
+	@$(DEV)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types:
+	@$(DEV)
+	$(PY) -m mypy
+
+arrow:
+	@$(DEV)
+	.venv/bin/lint-imports
+
+cover:
+	@$(DEV)
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest $(T)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
+format:  ## put the code into shape
+	@$(DEV)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench:  ## measure against the usual hand-built stack; prints a table, writes .run/bench.json
+	@$(DEV)
+	$(PY) -m tests.bench
+
+clean:  ## remove the stack's state, the environment and every cache
+	@if [ -x $(PY) ]; then $(PY) -m deploy.stack clean; fi
+	rm -rf .venv .boot .run build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
