@@ -13,7 +13,7 @@ from celery import shared_task
 from pydantic import BaseModel, Field
 
 from jobs.errors import PermanentError
-from tasks.library.running import RunningJob
+from tasks.context import JobContext
 
 #: How long a sleeping task may take to notice that it was cancelled. Seconds.
 SLICE_SECONDS = 0.2
@@ -57,7 +57,7 @@ class TypedAnswer(BaseModel):
     point: Point
 
 
-def doze(job: RunningJob, seconds: float) -> None:
+def doze(job: JobContext, seconds: float) -> None:
     """Sleep for `seconds`, but no longer than the job may go on."""
     ends = time.monotonic() + seconds
     job.check()
@@ -87,7 +87,7 @@ def sleep(self: Any, seconds: Annotated[float, Field(ge=0, le=3600)]) -> float:
 @shared_task(name="demo.flaky", bind=True, **QUICK_RETRIES)
 def flaky(self: Any, failures: Annotated[int, Field(ge=0, le=100)]) -> int:
     """Fail in the first so many attempts, then return the number of the attempt that succeeded."""
-    job: RunningJob = self.job
+    job: JobContext = self.job
     if job.attempt <= failures:
         raise DemoError(f"Attempt {job.attempt} of {failures} that fail.")
     return job.attempt

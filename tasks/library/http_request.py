@@ -45,6 +45,7 @@ HeaderValue = Annotated[
 ]
 Headers = Annotated[dict[HeaderName, HeaderValue], Field(max_length=64), AfterValidator(_no_framing)]
 Status = Annotated[int, Field(ge=200, le=599)]
+Statuses = Annotated[list[Status], Field(min_length=1, max_length=32)]
 
 
 @shared_task(
@@ -60,13 +61,13 @@ def request(
     self: Any,
     *,
     url: OutboundUrl,
-    method: Method = "GET",
-    headers: Headers | None = None,
-    body: JsonValue = None,
-    expected_status: Status | Annotated[list[Status], Field(min_length=1, max_length=32)] | None = None,
-    connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5,
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30,
-    max_response_bytes: Annotated[int, Field(ge=0)] = 256 * 1024,
+    method: Annotated[Method, Field(description="GET unless given.")] = "GET",
+    headers: Annotated[Headers | None, Field(description="Header fields to send.")] = None,
+    body: Annotated[JsonValue, Field(description="Text is sent as it is, anything else as JSON.")] = None,
+    expected_status: Annotated[Status | Statuses | None, Field(description="Any 2xx unless given.")] = None,
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=60, description="5 unless given.")] = 5,
+    timeout_seconds: Annotated[float, Field(gt=0, le=300, description="For the whole call; 30 unless given.")] = 30,
+    max_response_bytes: Annotated[int, Field(ge=0, description="Unpacked; 262144 unless given.")] = 256 * 1024,
 ) -> HttpAnswer:
     """Call an HTTP server and keep its answer.
 

@@ -5,6 +5,8 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -35,6 +37,19 @@ OPEN = HttpSettings(allow_private_addresses=True)
 
 def call(url: str, **facts: Any) -> HttpAnswer:
     return send(Call(url=url, **{"timeout_seconds": 10, **facts}), OPEN)
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """Lend a port that leaves attempts to connect unanswered, as a blackholed address does: its backlog is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = int(listener.getsockname()[1])
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield port
 
 
 def closed_port() -> int:
@@ -265,21 +280,28 @@ def test_a_server_that_is_not_there_can_be_tried_again() -> None:
 
 
 def test_an_address_that_does_not_answer_is_given_up_when_the_time_to_connect_is_over() -> None:
-    # A full backlog leaves further connections unanswered, as a blackholed address does.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        began = time.monotonic()
+    began = time.monotonic()
 
-        with pytest.raises(TooSlowError):
-            call(f"http://127.0.0.1:{port}/", connect_timeout_seconds=0.3)
+    with silent_port() as port, pytest.raises(TooSlowError):
+        call(f"http://127.0.0.1:{port}/", connect_timeout_seconds=0.3)
 
-        assert time.monotonic() - began < 3
-        for filler in fillers:
-            filler.close()
+    assert time.monotonic() - began < 3
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(web: WebServer) -> None:
+    with silent_port() as silent:
+
+        def half_dead(address: IpAddress, port: int, seconds: float) -> socket.socket:
+            return dial(ip_address("127.0.0.1"), silent if address.version == 6 else port, seconds)
+
+        answer = send(
+            Call(url=web.url(host="web.test"), connect_timeout_seconds=1),
+            OPEN,
+            resolver=lambda host: [ip_address("::1"), ip_address("127.0.0.1")],
+            dialler=half_dead,
+        )
+
+    assert answer.status == 200
 
 
 def test_the_next_address_is_tried_when_one_refuses(web: WebServer) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from jobs.errors import JobCancelled, PermanentError
+from tasks.context import JobContext
 from tasks.library import demo
 
 ID = UUID("018f8f5e-0000-7000-8000-000000000000")
@@ -27,6 +28,13 @@ class Job:
         self.checks = checks
         self.reports: list[tuple[float, float | None, str | None]] = []
 
+    @property
+    def fencing_token(self) -> str:
+        return str(self.attempt)
+
+    def is_cancelled(self) -> bool:
+        return self.checks == 0
+
     def check(self) -> None:
         if self.checks == 0:
             raise JobCancelled
@@ -37,7 +45,7 @@ class Job:
         self.reports.append((done, total, note))
 
 
-def run(task: Any, job: Job, **payload: Any) -> Any:
+def run(task: Any, job: JobContext, **payload: Any) -> Any:
     """Run the function under the task, as the worker does, with `job` at hand."""
     return task.run.__func__(SimpleNamespace(job=job), **payload)
 

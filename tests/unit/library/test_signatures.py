@@ -1,13 +1,14 @@
 """The signatures of the tasks that ship: names, policy, and which payloads they take."""
 
-import inspect
+import json
 from typing import Any
 
 import pytest
-from celery import current_app
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
-import tasks.library
+from jobs.errors import InvalidPayload
+from tasks.app import build
+from tasks.catalogue import TaskSpec, describe
+from tasks.settings import TaskSettings
 
 NAMES = {
     "demo.crash", "demo.echo", "demo.fail", "demo.flaky", "demo.noop", "demo.progress", "demo.sleep", "demo.typed",
@@ -17,34 +18,30 @@ NAMES = {
 MAIL = {"to": "ada@example.com", "subject": "s", "text": "t"}
 
 
+APP = build(TaskSettings())
+APP.loader.import_task_module("tasks.library")
+
+
 def task(name: str) -> Any:
-    assert tasks.library.__all__
-    return current_app.tasks[name]
+    return APP.tasks[name]
 
 
-def payload_model(name: str) -> type[BaseModel]:
-    parameters = inspect.signature(task(name).run).parameters.values()
-    fields: dict[str, Any] = {
-        parameter.name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-        for parameter in parameters
-    }
-    return create_model("Payload", __config__=ConfigDict(extra="forbid"), **fields)
+def spec(name: str) -> TaskSpec:
+    return describe(task(name), default_queue="default")
 
 
 def test_importing_the_package_registers_every_task() -> None:
-    registered = {name for name in current_app.tasks if name.startswith(("demo.", "email.", "http."))}
+    registered = {name for name in APP.tasks if name.startswith(("demo.", "email.", "http."))}
 
     assert registered >= NAMES
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_signature_makes_json_schemas_and_a_description(name: str) -> None:
-    schema = payload_model(name).model_json_schema()
-    result = TypeAdapter(inspect.signature(task(name).run).return_annotation).json_schema(mode="serialization")
-
-    assert schema["type"] == "object"
-    assert isinstance(result, dict)
-    assert (task(name).run.__doc__ or "").splitlines()[0].endswith(".")
+    assert spec(name).payload_schema["type"] == "object"
+    assert spec(name).payload_schema["additionalProperties"] is False
+    assert isinstance(spec(name).result_schema, dict)
+    assert spec(name).description.endswith(".")
 
 
 def test_the_policies_are_celery_options() -> None:
@@ -77,7 +74,7 @@ def test_the_policies_are_celery_options() -> None:
     ],
 )  # fmt: skip
 def test_a_good_payload_is_taken(name: str, payload: dict[str, Any]) -> None:
-    payload_model(name).model_validate(payload)
+    assert spec(name).bind(json.dumps(payload)).keys() == payload.keys()
 
 
 @pytest.mark.parametrize(
@@ -117,5 +114,7 @@ def test_a_good_payload_is_taken(name: str, payload: dict[str, Any]) -> None:
     ],
 )
 def test_a_bad_payload_is_refused_when_the_job_is_submitted(name: str, payload: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        payload_model(name).model_validate(payload)
+    with pytest.raises(InvalidPayload) as refusal:
+        spec(name).check(json.dumps(payload))
+
+    assert refusal.value.errors
