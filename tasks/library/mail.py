@@ -1,7 +1,6 @@
 """Writes one mail and hands it to the mail server. Knows nothing of Celery."""
 
 import smtplib
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from jobs.errors import PermanentError
 from tasks.library.failures import BrokenAnswerError, OutboundError, ServerTroubleError, UnreachableError
 from tasks.library.mailbox import check_mailbox
 from tasks.library.settings import SmtpSettings
+from tasks.library.trust import trust
 
 #: Answers from here on are final (RFC 5321 section 4.2.1); below, the server asks to be tried again.
 PERMANENT_CODE = 500
@@ -113,7 +113,7 @@ def _session(settings: SmtpSettings) -> Iterator[smtplib.SMTP]:
     server = _connection(settings)
     try:
         if settings.security == "starttls":
-            server.starttls(context=ssl.create_default_context(cafile=settings.ca_file))
+            server.starttls(context=trust(settings.ca_file))
         if settings.username is not None and settings.password is not None:
             server.login(settings.username, settings.password.get_secret_value())
         yield server
@@ -124,7 +124,7 @@ def _session(settings: SmtpSettings) -> Iterator[smtplib.SMTP]:
 
 def _connection(settings: SmtpSettings) -> smtplib.SMTP:
     if settings.security == "tls":
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = trust(settings.ca_file)
         return smtplib.SMTP_SSL(settings.host, settings.port, timeout=settings.timeout_seconds, context=context)
     return smtplib.SMTP(settings.host, settings.port, timeout=settings.timeout_seconds)
 

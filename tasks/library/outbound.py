@@ -2,14 +2,11 @@
 
 import json
 import logging
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from time import monotonic
 
 import httpcore
@@ -23,6 +20,7 @@ from tasks.library.connection import Budget, Dial, GuardedNetwork, dial
 from tasks.library.failures import BrokenAnswerError, ServerTroubleError, UrlRefusedError
 from tasks.library.retry_after import parse_http_date, parse_retry_after
 from tasks.library.settings import HttpSettings
+from tasks.library.trust import trust
 from tasks.library.urls import Target, parse_url
 
 #: Statuses with which a server asks for patience, when it says for how long.
@@ -126,7 +124,7 @@ def _answer(call: Call, target: Target, settings: HttpSettings, network: Guarded
         port=target.port,
         target=target.path_and_query.encode(),
     )
-    secure = _trust(settings.ca_file) if target.scheme == "https" else None
+    secure = trust(settings.ca_file) if target.scheme == "https" else None
     headers = _request_headers(call, target)
     try:
         with (
@@ -138,13 +136,6 @@ def _answer(call: Call, target: Target, settings: HttpSettings, network: Guarded
         raise PermanentError("The request's method or header fields are malformed.") from None
     except (httpcore.ProtocolError, httpcore.NetworkError):
         raise BrokenAnswerError(f"{target.site} broke off, or does not speak HTTP.") from None
-
-
-@lru_cache(maxsize=8)  # reading the authorities takes longer than most calls
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    if ca_file is not None:
-        return ssl.create_default_context(cafile=ca_file)
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def _content(call: Call) -> bytes | None:

@@ -42,7 +42,7 @@ class HttpSettings(BaseSettings):
     """The most that a job may ask for in `max_response_bytes`. Bytes."""
 
     ca_file: Path | None = None
-    """PEM file of the authorities to trust in place of the bundled ones."""
+    """PEM file of the authorities to trust in place of those that certifi lists."""
 
     @property
     def ports(self) -> frozenset[int] | None:
@@ -79,7 +79,7 @@ class SmtpSettings(BaseSettings):
     """How long one exchange with the server may take. Seconds."""
 
     ca_file: Path | None = None
-    """PEM file of the authorities to trust in place of the bundled ones."""
+    """PEM file of the authorities to trust in place of those that certifi lists."""
 
     @model_validator(mode="after")
     def _keeps_the_password_secret(self) -> Self:

@@ -135,3 +135,18 @@ def test_other_parsers_find_the_same_host_in_a_url_that_is_accepted(text: str) -
             assert httpx.URL(url).host == target.host
     else:
         assert type(target.address)(theirs.hostname or "") == target.address
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://example.com/#top", "fragment"),
+        ("https://user@example.com/", "user name"),
+        ("https://example.com:70000/", "port"),
+        ("https://0x7f.1/", "plainly written address"),
+        ("https://example.com/a b", "percent-encoded"),
+    ],
+)
+def test_a_refusal_says_what_to_mend(url: str, reason: str) -> None:
+    with pytest.raises(UrlRefusedError, match=reason):
+        parse_url(url)
