@@ -94,8 +94,9 @@ def test_a_mail_says_what_it_was_told() -> None:
     assert (body.get_content().split(), html.get_content().split()) == (["größer"], ["<b>größer</b>"])
 
 
-def test_a_mail_is_written_in_ascii_lines() -> None:
-    content = compose(mail(subject="ü" * 300, text="ü" * 5000 + "\n" + "x" * 5000), "a@b.example").as_bytes()
+@pytest.mark.parametrize("text", ["grün\n", "ü" * 5000 + "\n" + "x" * 5000])
+def test_a_mail_is_written_in_ascii_lines(text: str) -> None:
+    content = compose(mail(subject="ü" * 300, text=text), "a@b.example").as_bytes()
 
     assert content.isascii()
     assert max(len(line) for line in content.split(b"\r\n")) <= 998
