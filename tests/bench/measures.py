@@ -10,7 +10,7 @@ from tests.bench.hammer import hammer
 from tests.bench.load import load
 from tests.bench.options import Options
 from tests.bench.processes import NeverHappenedError, pause, resume, wait_until
-from tests.bench.stacks import DrainStack, HttpStack, Watch
+from tests.bench.stacks import ECHO, NOOP, DrainStack, HttpStack, Watch
 
 DRAIN_SECONDS = 180.0
 START_AND_WARM_SECONDS = 60.0
@@ -27,7 +27,7 @@ def intake(stack: HttpStack, options: Options, client: str, folder: Path) -> Rou
     Raises NeverHappenedError when fewer jobs are stored than were accepted.
     """
     stack.start_api()
-    target = stack.one()
+    target = stack.one(ECHO)
     settings = {"client": client, "connections": options.connections, "folder": folder}
     load(target, seconds=options.warm_seconds, **settings)  # type: ignore[arg-type]  # one dict for both calls
     before = stack.rows()
@@ -47,7 +47,7 @@ def intake(stack: HttpStack, options: Options, client: str, folder: Path) -> Rou
 def batch(stack: HttpStack, options: Options, connections: int) -> Round:
     """Submissions of `options.batch_size` jobs each; no worker runs. Latencies are those of a whole request."""
     stack.start_api()
-    target = stack.batch(options.batch_size)
+    target = stack.batch(options.batch_size, ECHO)
     hammer(target, connections=connections, seconds=options.warm_seconds)
     before = stack.rows()
     result = hammer(target, connections=connections, seconds=options.batch_seconds)
@@ -95,7 +95,7 @@ def latency(stack: HttpStack, jobs: int) -> Round:
 
 
 def _post_to_start(stack: HttpStack, line: http.client.HTTPConnection, watch: Watch) -> float:
-    target = stack.one()
+    target = stack.one(NOOP)
     headers = {"Content-Type": "application/json", "Authorization": target.authorization}
     time.sleep(IDLE_SECONDS)
     began = time.time()

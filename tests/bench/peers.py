@@ -4,13 +4,13 @@ import json
 from abc import abstractmethod
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import psycopg
 
 from tests.bench.options import Options
 from tests.bench.servers import BASELINE_PLACE, RESULTS_DB, Servers
-from tests.bench.stacks import NOTE_BYTES, PAYLOAD, DrainStack, HttpStack, Watch
+from tests.bench.stacks import DrainStack, HttpStack, Watch
 
 BASELINE = "tests.bench.baseline"
 FILL_SECONDS = 120.0
@@ -24,7 +24,6 @@ class HandBuilt(HttpStack):
     api = "api"
     tuned = "0"
     ready_path = "/openapi.json"
-    body: ClassVar[dict[str, Any]] = {"task": "noop", "payload": PAYLOAD}
     _has_template = False
 
     @property
@@ -95,7 +94,7 @@ class PlainCelery(DrainStack):
         self.celery_workers(f"{BASELINE}.plain:app", "plain", self._env)
 
     def submit(self, count: int) -> None:
-        arguments = [f"{BASELINE}.plain", str(count), str(NOTE_BYTES)]
+        arguments = [f"{BASELINE}.plain", str(count)]
         self.programs.run("fill", *arguments, env=self._env, seconds=FILL_SECONDS)
 
     def is_filled(self) -> bool:

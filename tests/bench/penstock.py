@@ -1,6 +1,6 @@
 """Penstock as a running stack: its own processes, with their defaults but for what both sides are given."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import create_engine, make_url
 
@@ -8,7 +8,7 @@ from jobs.keys import create_key
 from tests.bench.hammer import hammer
 from tests.bench.processes import NeverHappenedError
 from tests.bench.servers import PENSTOCK_PLACE
-from tests.bench.stacks import PAYLOAD, DrainStack, HttpStack, Watch
+from tests.bench.stacks import NOOP, DrainStack, HttpStack, Watch
 
 BATCH = 1000
 
@@ -18,7 +18,6 @@ class Penstock(HttpStack, DrainStack):
 
     name = "Penstock"
     ready_path = "/ready"
-    body: ClassVar[dict[str, Any]] = {"task": "demo.noop", "payload": PAYLOAD}
     _key = ""
     _rung = -1
 
@@ -75,7 +74,7 @@ class Penstock(HttpStack, DrainStack):
         """Raises NeverHappenedError when a batch was refused."""
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
-            result = hammer(self.batch(size), connections=1, seconds=0, processes=1)
+            result = hammer(self.batch(size, NOOP), connections=1, seconds=0, processes=1)
             if result.accepted != 1:
                 raise NeverHappenedError("Penstock refused a batch")
 

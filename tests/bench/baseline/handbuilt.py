@@ -1,6 +1,7 @@
 """The hand-built stack's Celery application: a task that loads its row, works, and writes its row."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,17 @@ if TUNED:
     app.conf.broker_pool_limit = THREADS
 
 
+def noop() -> None:
+    pass
+
+
+def echo(message: str) -> str:
+    return message
+
+
+TASKS: dict[str, Callable[..., Any]] = {"demo.noop": noop, "demo.echo": echo}
+
+
 @app.task(name="handbuilt.run")
 def run(job_id: str) -> None:
     """The row is `succeeded`; `started_at` is the worker's clock when the task was entered."""
@@ -26,10 +38,6 @@ def run(job_id: str) -> None:
         job = session.get_one(Job, UUID(job_id))
         job.state, job.started_at = "running", started_at
         session.commit()
-        job.result = noop(**job.payload)
+        job.result = TASKS[job.task](**job.payload)
         job.state, job.finished_at = "succeeded", datetime.now(UTC)
         session.commit()
-
-
-def noop(**payload: Any) -> dict[str, Any]:
-    return {"fields": len(payload)}
