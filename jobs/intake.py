@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.errors import IdempotencyKeyReused, InvalidJob, RefusedError, UniqueKeyTaken
 from jobs.model import Acceptance, Doorbell, JobId, NewJob, Receipt, Submission
-from jobs.state import UNFINISHED, JobState
+from jobs.state import JobState
 from jobs.tables import events, idempotency_keys, jobs
 
 IDEMPOTENCY_LIFETIME: Final = timedelta(hours=24)
@@ -299,7 +299,7 @@ def _undo(connection: Connection, submission: Submission, refused: int) -> Uniqu
         select(jobs.c.id).where(
             jobs.c.tenant == job.tenant,
             jobs.c.unique_key == job.unique_key,
-            jobs.c.state.in_(sorted(UNFINISHED)),
+            _UNIQUE_SCOPE,
         )
     )
     return UniqueKeyTaken(index=refused, existing_job_id=str(holder) if holder else None)

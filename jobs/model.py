@@ -49,6 +49,24 @@ class _Uuid7:
 
 new_job_id = _Uuid7()
 
+#: The most by which the clock of a process that makes ids and the database's are thought to differ.
+_CLOCKS_APART: Final = timedelta(hours=1)
+
+
+def id_before(instant: datetime) -> JobId:
+    """Return a bound that is smaller than the id of every job accepted at `instant` or later."""
+    return _bound(instant, -_CLOCKS_APART)
+
+
+def id_after(instant: datetime) -> JobId:
+    """Return a bound that is larger than the id of every job accepted at `instant` or earlier."""
+    return _bound(instant, _CLOCKS_APART)
+
+
+def _bound(instant: datetime, margin: timedelta) -> JobId:
+    milliseconds = int((instant.timestamp() + margin.total_seconds()) * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:

@@ -110,7 +110,7 @@ Index(
     postgresql_where=text("state = 'queued' AND rung_at IS NULL"),
 )
 # What may have been stranded: rung, and not started since.
-Index("jobs_rung", jobs.c.rung_at, postgresql_where=text("state = 'queued' AND rung_at IS NOT NULL"))
+Index("jobs_rung", jobs.c.queue, jobs.c.rung_at, postgresql_where=text("state = 'queued' AND rung_at IS NOT NULL"))
 Index("jobs_due", jobs.c.run_at, postgresql_where=text("state IN ('scheduled', 'retrying')"))
 Index("jobs_leased", jobs.c.lease_expires_at, postgresql_where=text("state = 'running'"))
 Index(

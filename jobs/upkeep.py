@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     Interval,
     Select,
-    bindparam,
     case,
     delete,
     func,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from jobs.model import Doorbell, JobId
+from jobs.model import Doorbell, JobId, id_after
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
 from jobs.tables import attempts, events, idempotency_keys, jobs
@@ -35,6 +34,8 @@ STRANDED_AFTER: Final = timedelta(seconds=15)
 """A doorbell that was rung this long ago and started nothing may have been lost."""
 
 _clock = func.clock_timestamp()
+# What an index is searched by must not change while the statement runs: the clock above would be looked at row by row.
+_now = func.statement_timestamp()
 # The states of a partial index are written out, not bound: a bound value hides the index from a generic plan.
 _LEASED = text("state = 'running'")
 _DUE = text("state IN ('scheduled', 'retrying')")
@@ -47,22 +48,19 @@ _DOORBELL = (jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.priority)
 
 def due_jobs(limit: int = BATCH) -> Select[Any]:
     """Return the query for jobs whose time has come."""
-    return select(jobs.c.id).where(_DUE, jobs.c.run_at <= _clock).order_by(jobs.c.run_at).limit(limit)
+    return select(jobs.c.id).where(_DUE, jobs.c.run_at <= _now).order_by(jobs.c.run_at).limit(limit)
 
 
 def expired_leases(limit: int = BATCH) -> Select[Any]:
     """Return the query for jobs whose attempt is no longer thought alive."""
     return (
-        select(jobs.c.id)
-        .where(_LEASED, jobs.c.lease_expires_at < _clock)
-        .order_by(jobs.c.lease_expires_at)
-        .limit(limit)
+        select(jobs.c.id).where(_LEASED, jobs.c.lease_expires_at < _now).order_by(jobs.c.lease_expires_at).limit(limit)
     )
 
 
 def outdated_jobs(limit: int = BATCH) -> Select[Any]:
     """Return the query for waiting jobs that are not wanted any more."""
-    return select(jobs.c.id).where(_EXPIRING, jobs.c.expires_at <= _clock).order_by(jobs.c.expires_at).limit(limit)
+    return select(jobs.c.id).where(_EXPIRING, jobs.c.expires_at <= _now).order_by(jobs.c.expires_at).limit(limit)
 
 
 def unrung_jobs(queue: str, limit: int = BATCH) -> Select[Any]:
@@ -79,7 +77,7 @@ def stranded_jobs(queue: str, limit: int = BATCH, after: timedelta = STRANDED_AF
     """Return the query for ready jobs of `queue` whose doorbell was rung and may have been lost."""
     return (
         select(jobs.c.id)
-        .where(_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _clock - literal(after, Interval))
+        .where(_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
         .order_by(jobs.c.rung_at)
         .limit(limit)
     )
@@ -204,12 +202,13 @@ def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int
 
     Dead letters that nobody has closed are kept.
     """
-    age = bindparam("keep", keep, type_=Interval())
+    until = connection.scalars(select(_now - literal(keep, Interval))).one()
     old = (
         select(jobs.c.id)
         .where(
+            jobs.c.id < id_after(until),  # no job finishes before it is made: the newer ones need no look
             jobs.c.state.in_(sorted(FINAL)),
-            jobs.c.finished_at < _clock - age,
+            jobs.c.finished_at < until,
             (jobs.c.state != JobState.FAILED.value) | jobs.c.closed_at.is_not(None),
         )
         .order_by(jobs.c.id)
@@ -226,7 +225,7 @@ def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int
 def prune_idempotency_keys(connection: Connection, limit: int = BATCH) -> int:
     """Delete keys whose promise has ended and return how many."""
     keys = idempotency_keys.c
-    old = select(keys.tenant, keys.key).where(keys.expires_at <= _clock).limit(limit).with_for_update(skip_locked=True)
+    old = select(keys.tenant, keys.key).where(keys.expires_at <= _now).limit(limit).with_for_update(skip_locked=True)
     chosen = old.cte("old")
     done = connection.execute(delete(idempotency_keys).where(keys.tenant == chosen.c.tenant, keys.key == chosen.c.key))
     return done.rowcount

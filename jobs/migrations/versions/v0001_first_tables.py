@@ -157,7 +157,7 @@ def upgrade() -> None:
     op.create_index(
         "jobs_rung",
         "jobs",
-        ["rung_at"],
+        ["queue", "rung_at"],
         unique=False,
         postgresql_where=sa.text("state = 'queued' AND rung_at IS NOT NULL"),
     )
