@@ -42,19 +42,20 @@ def find(root: Path = SYSTEM) -> RabbitPrograms | None:
     return RabbitPrograms(servers[-1], epmds[-1], [] if root == SYSTEM else [root / ERLANG / "bin"])
 
 
-def find_or_install() -> RabbitPrograms:
-    """Return RabbitMQ's programs, unpacked into a folder of our own when the machine has none.
+def find_or_install(system: Path = SYSTEM, unpacked: Path | None = None) -> RabbitPrograms:
+    """Return RabbitMQ's programs, unpacked into `unpacked` (by default a folder of ours) when `system` has none.
 
     Raises `NotInstalled` with the cure where that cannot be done.
     """
-    found = find() or find(cache())
+    unpacked = unpacked or cache()
+    found = find(system) or find(unpacked)
     if found:
         return found
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise NotInstalled(f"no RabbitMQ found, and this is no Debian to get it from; {CURE}")
-    complain(f"RabbitMQ is not installed: unpacking Debian's packages into {cache()} (32 MB, once)")
-    unpack(cache())
-    found = find(cache())
+    complain(f"RabbitMQ is not installed: unpacking Debian's packages into {unpacked} (32 MB, once)")
+    unpack(unpacked)
+    found = find(unpacked)
     if not found:
         raise NotInstalled(f"Debian's packages hold no RabbitMQ that this could find; {CURE}")
     return found

@@ -71,4 +71,5 @@ def surroundings(database_url: str, broker_url: str) -> dict[str, str]:
         ours.pop(alias, None)
     ours |= {"DATABASE_URL": database_url, "BROKER_URL": broker_url, "PYTHONUNBUFFERED": "1"}
     ours.setdefault("PENSTOCK_LOG_FORMAT", "json")
+    ours.setdefault("PENSTOCK_DRAIN_SECONDS", "1")  # a person waits at the terminal; what is not done is given back
     return ours

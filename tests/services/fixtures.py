@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import psycopg
 import pytest
@@ -32,15 +32,20 @@ S = TypeVar("S", bound=Server)
 TEMPLATE = "penstock_template"
 
 
+def unavailable(why: str) -> NoReturn:
+    """Skip the test at home, fail it where CI=true: there, everything must be had."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"must be there in CI: {why}")
+    pytest.skip(why)
+
+
 @contextmanager
 def running(server: S) -> Iterator[S]:
     """Run `server` and remove its state afterwards; skip, or in CI fail, where it is not installed."""
     try:
         server.start()
     except NotInstalled as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{server.name} must be there in CI: {error}")
-        pytest.skip(str(error))
+        unavailable(str(error))
     try:
         yield server
     finally:
