@@ -5,7 +5,7 @@ running under that very number. All instants come from the database's clock.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -352,6 +352,17 @@ def _tell_fenced(connection: Connection, settlement: Settlement) -> None:
         .cte("moved")
     )
     connection.execute(select(moved.c.id).add_cte(told(moved, "fenced", literal(facts, JSONB)).cte("told")))
+
+
+def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> list[tuple[JobId, int]]:
+    """Return which of `ids` are running in the name of `worker`, with their attempt's number.
+
+    After a start whose answer was cut off, these were started and nobody runs them.
+    """
+    query = select(jobs.c.id, jobs.c.attempt).where(
+        jobs.c.id.in_(ids), jobs.c.state == JobState.RUNNING.value, jobs.c.worker == worker
+    )
+    return [(job_id, number) for job_id, number in connection.execute(query)]
 
 
 def outcome_of(connection: Connection, job_id: JobId, number: int) -> Outcome | None:

@@ -5,7 +5,7 @@ repeats a step whose answer was full.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -192,9 +192,11 @@ def mark_unrung(connection: Connection, ids: Sequence[JobId]) -> None:
     connection.execute(update(jobs).where(jobs.c.id == ordered.c.id).values(rung_at=None))
 
 
-def next_due_at(connection: Connection) -> datetime | None:
-    """Return when the next waiting job is due."""
-    return connection.scalar(select(jobs.c.run_at).where(_DUE).order_by(jobs.c.run_at).limit(1))
+def seconds_until_due(connection: Connection) -> float | None:
+    """Return how long until the next waiting job is due, by the database's clock; None: no job waits."""
+    until = func.extract("epoch", jobs.c.run_at - _clock)
+    seconds = connection.scalar(select(until).where(_DUE).order_by(jobs.c.run_at).limit(1))
+    return None if seconds is None else float(seconds)
 
 
 def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int:

@@ -1,5 +1,6 @@
 """What a running task may ask and say about its own job."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Final, Protocol
@@ -56,3 +57,27 @@ class RetryIn(Retry):
     def __reduce__(self) -> Any:
         """Travel between processes whole."""
         return type(self), (self.exc, self.delay, self.most_retries)
+
+
+class Recorder:
+    """Keeps what a task's function returned or raised, before Celery's tracer turns it into something else."""
+
+    def __init__(self) -> None:
+        """Nothing has been called yet."""
+        self.called = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what the function returns, raise what it raises, and remember it."""
+        self.called = True
+        try:
+            self.value = function(*args, **kwargs)
+        except BaseException as error:
+            self.error = error
+            raise
+        return self.value
+
+
+recorder: Final[ContextVar[Recorder | None]] = ContextVar("recorder", default=None)
+"""Set while an attempt runs in this thread."""

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import celery
 from celery.exceptions import Ignore
 
-from tasks.context import JobContext, RetryIn, current_job
+from tasks.context import JobContext, RetryIn, current_job, recorder
 
 
 class NotSubmittedHere(RuntimeError):
@@ -37,6 +37,11 @@ class JobTask(celery.Task[Any, Any]):
         if job is None:
             raise RuntimeError(f"{self.name} runs outside of a job: self.job exists only in an attempt.")
         return job
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function; in an attempt, keep what it returned or raised."""
+        recording = recorder.get()
+        return super().__call__(*args, **kwargs) if recording is None else recording.call(self.run, args, kwargs)
 
     def retry(
         self,

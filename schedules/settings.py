@@ -1,0 +1,25 @@
+"""What the beat process must know."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ScheduleSettings(BaseSettings):
+    """How often upkeep looks, and what it keeps."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
+
+    upkeep_seconds: Annotated[
+        float, Field(ge=0.05, le=60, description="The longest pause between two rounds of upkeep")
+    ] = 0.5
+    stranded_seconds: Annotated[
+        float,
+        Field(ge=1, le=3600, description="A ready job that was rung this long ago and not started is rung again"),
+    ] = 15.0
+    keep_finished_days: Annotated[
+        float, Field(gt=0, le=3650, description="Finished jobs are deleted after this; open dead letters are kept")
+    ] = 30.0
+    beat_metrics_host: Annotated[str, Field(description="Where beat answers /metrics and /health")] = "127.0.0.1"
+    beat_metrics_port: Annotated[int, Field(ge=0, le=65_535, description="0: no metrics server")] = 0

@@ -1,0 +1,168 @@
+"""Upkeep's clock: when each step of `jobs.upkeep` runs, and the ringing that follows its commit.
+
+Any number of processes may run it at once. None waits for another: each step takes what nobody else holds.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+from kombu import Connection as BrokerConnection
+from sqlalchemy import Connection, Engine
+
+from jobs import upkeep
+from jobs.database import reading, transaction
+from jobs.errors import BrokerUnavailable, DatabaseUnavailable
+from jobs.model import Doorbell
+from jobs.telemetry.metrics import Instruments
+from schedules.settings import ScheduleSettings
+from tasks.publisher import DoorbellPublisher
+from tasks.topology import depth, transport_options
+
+log = structlog.get_logger()
+
+WINDOW: Final = 10_000
+"""Doorbells that the broker is asked to hold for one queue; the rest of a backlog waits in PostgreSQL."""
+RESCUE_EVERY: Final = 2.0
+STRANDED_EVERY: Final = 5.0
+PRUNE_EVERY: Final = 60.0
+_SHORTEST_PAUSE: Final = 0.01
+
+
+class _Clock(Protocol):
+    def __call__(self) -> float: ...
+
+
+class Upkeep:
+    """Runs the steps, each at its own pace."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        publisher: DoorbellPublisher,
+        broker_url: str,
+        queues: tuple[str, ...],
+        settings: ScheduleSettings,
+        instruments: Instruments,
+        clock: _Clock = time.monotonic,
+    ) -> None:
+        """Nothing runs before `round`."""
+        self._engine = engine
+        self._publisher = publisher
+        self._broker_url = broker_url
+        self._queues = queues
+        self._settings = settings
+        self._instruments = instruments
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self.last_round_at = clock()
+
+    def round(self) -> float:
+        """Do what is due and return how many seconds the next round may wait."""
+        began = self._clock()
+        try:
+            full = self._move()
+            full |= self._ring_again()
+            self._clean()
+            pause = _SHORTEST_PAUSE if full else self._until_next_due()
+        except DatabaseUnavailable:
+            log.warning("database_unavailable", doing="upkeep")
+            pause = 1.0
+        except BrokerUnavailable as error:
+            log.warning("broker_unavailable", doing="upkeep", reason=str(error))
+            pause = 1.0
+        self.last_round_at = self._clock()
+        self._instruments["upkeep_seconds"].observe(self.last_round_at - began)
+        return pause
+
+    def _move(self) -> bool:
+        """Release, rescue and expire; tell whether some step was full and should be repeated at once."""
+        full = self._and_ring("release", upkeep.release_due)
+        if self._is_time("rescue", RESCUE_EVERY):
+            full |= self._and_ring("rescue", upkeep.rescue_lost)
+            with transaction(self._engine) as connection:
+                expired = upkeep.expire(connection)
+            self._count("expire", expired)
+            full |= expired == upkeep.BATCH
+        return full
+
+    def _and_ring(self, step: str, take: Callable[[Connection], list[Doorbell]]) -> bool:
+        """Take jobs in one transaction and ring for them after it; what cannot be rung is left unrung."""
+        with transaction(self._engine) as connection:
+            taken = take(connection)
+        self._count(step, len(taken))
+        if taken:
+            try:
+                self._publisher.ring(taken)
+            except BrokerUnavailable:
+                with transaction(self._engine) as connection:
+                    upkeep.mark_unrung(connection, [bell.id for bell in taken])
+                raise
+        return len(taken) == upkeep.BATCH
+
+    def _ring_again(self) -> bool:
+        """Ring for jobs that no doorbell speaks of, and for those whose doorbell got lost."""
+        full = False
+        for queue in self._queues:
+            full |= self._and_ring("ring", lambda connection, queue=queue: upkeep.claim_unrung(connection, queue))  # type: ignore[misc]  # binds the loop's value
+        if self._is_time("stranded", STRANDED_EVERY):
+            for queue in self._queues:
+                full |= self._ring_stranded(queue)
+        return full
+
+    def _ring_stranded(self, queue: str) -> bool:
+        """Ring again for jobs that wait too long, but only as many as the broker has fewer doorbells than it should.
+
+        A long queue is no loss: without this bound every job of a backlog would be rung again and again.
+        """
+        after = timedelta(seconds=self._settings.stranded_seconds)
+        with reading(self._engine) as connection:
+            if connection.execute(upkeep.stranded_jobs(queue, 1, after)).first() is None:
+                return False
+            should = upkeep.count_rung(connection, queue, WINDOW)
+        missing = should - self._depth(queue)
+        if missing <= 0:
+            return False
+        limit = min(missing, upkeep.BATCH)
+        return self._and_ring("stranded", lambda connection: upkeep.claim_stranded(connection, queue, limit, after))
+
+    def _depth(self, queue: str) -> int:
+        options = transport_options(self._broker_url)
+        broker: Any = BrokerConnection(self._broker_url, transport_options=options, connect_timeout=3)
+        try:
+            return depth(broker, queue)
+        except (OSError, *broker.connection_errors) as error:
+            raise BrokerUnavailable(f"The broker tells no depth: {type(error).__name__}.") from error
+        finally:
+            broker.collect(socket_timeout=0.5)
+
+    def _clean(self) -> None:
+        """Delete what has been kept long enough."""
+        if self._is_time("prune", PRUNE_EVERY):
+            keep = timedelta(days=self._settings.keep_finished_days)
+            with transaction(self._engine) as connection:
+                self._count("prune", upkeep.prune(connection, keep=keep))
+            with transaction(self._engine) as connection:
+                self._count("prune_keys", upkeep.prune_idempotency_keys(connection))
+
+    def _until_next_due(self) -> float:
+        """Return the pause until the next job is due, by the database's clock, within the setting's bounds."""
+        with reading(self._engine) as connection:
+            seconds = upkeep.seconds_until_due(connection)
+        longest = self._settings.upkeep_seconds
+        return longest if seconds is None else min(max(seconds, _SHORTEST_PAUSE), longest)
+
+    def _is_time(self, step: str, every: float) -> bool:
+        now = self._clock()
+        if now - self._last.get(step, -every) < every:
+            return False
+        self._last[step] = now
+        return True
+
+    def _count(self, step: str, count: int) -> None:
+        if count:
+            self._instruments["upkeep"].labels(step).inc(count)
+            log.info("upkeep", step=step, count=count)

@@ -1,0 +1,164 @@
+"""The worker's composition root: settings, database, keeper and Celery become one process."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from celery import Celery, signals
+from prometheus_client import CollectorRegistry
+
+from jobs import registry
+from jobs.database import DatabaseSettings, open_engine, transaction
+from jobs.errors import ConfigurationError, DatabaseUnavailable
+from jobs.telemetry import logs
+from jobs.telemetry.metrics import Instruments
+from jobs.telemetry.monitor import serve
+from tasks.app import celery_app, load_catalogue
+from tasks.app import settings as task_settings
+from tasks.settings import TaskSettings
+from worker import pool_process
+from worker.heartbeat import Heartbeat
+from worker.keeper import Keeper
+from worker.settings import WorkerSettings
+from worker.steps import KeeperStep, LaunchStep, begin_drain
+
+METRICS: Final = (
+    "attempts_started",
+    "attempts_finished",
+    "attempts_fenced",
+    "doorbells_idle",
+    "messages_unreadable",
+    "queue_wait_seconds",
+    "run_seconds",
+    "slots",
+    "slots_busy",
+)
+
+#: Celery's own lines about what we tell ourselves, and with better facts.
+_QUIET: Final = ("celery.app.trace", "celery.worker.strategy")
+
+
+def release_version() -> str:
+    """Return the version of this release."""
+    try:
+        return version("penstock")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass
+class Parts:
+    """What one worker process is made of."""
+
+    keeper: Keeper
+    heartbeat: Heartbeat
+    instruments: Instruments
+    announce: Callable[[], None]
+    leave: Callable[[], None]
+
+
+def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, app: Celery) -> Parts:
+    """Make the parts of a worker; nothing connects yet."""
+    catalogue = load_catalogue(app, tasks)
+    name = f"{chosen.node_name}:{os.getpid()}"
+    engine = open_engine(database, application_name="penstock-worker", pool_size=3)
+    pulse = open_engine(database, application_name="penstock-heartbeat", pool_size=1)
+    pool_process.enter(
+        pool_process.PoolProcess(
+            app=app,
+            catalogue=catalogue,
+            result_limit_bytes=chosen.result_limit_bytes,
+            open_database=lambda: open_engine(database, application_name="penstock-task", pool_size=1),
+        )
+    )
+    instruments = Instruments(CollectorRegistry(), *METRICS)
+    keeper = Keeper(engine=engine, worker=name, catalogue=catalogue, settings=chosen, instruments=instruments)
+    instruments["slots_busy"].set_function(lambda: keeper.busy)
+    queues = chosen.worker_queues or tasks.queues
+
+    def announce() -> None:
+        facts = {"name": name, "host": socket.gethostname(), "pid": os.getpid(), "queues": queues}
+        with transaction(pulse) as connection:
+            registry.announce(connection, **facts, slots=chosen.worker_concurrency, release=release_version())  # type: ignore[arg-type]  # a dict of mixed values
+
+    def leave() -> None:
+        try:
+            with transaction(pulse) as connection:
+                registry.leave(connection, name)
+        except DatabaseUnavailable:
+            return  # its silence says the same a little later
+
+    return Parts(keeper, Heartbeat(keeper, pulse, chosen), instruments, announce, leave)
+
+
+def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
+    """Hook the parts into Celery's worker and return the app."""
+    parts: list[Parts] = []
+
+    def make(_worker: Any) -> Parts:
+        parts[:] = [assemble(chosen, tasks, database, app)]
+        return parts[0]
+
+    @signals.worker_ready.connect(weak=False)
+    def on_ready(sender: Any, **_: Any) -> None:
+        if chosen.worker_metrics_port:
+            check = _check(sender, parts[0])
+            serve(chosen.worker_metrics_host, chosen.worker_metrics_port, parts[0].instruments.registry, check)
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def on_stopping(**_: Any) -> None:
+        begin_drain(parts[0].keeper, chosen.drain_seconds)
+
+    @signals.worker_shutdown.connect(weak=False)
+    def on_stopped(**_: Any) -> None:
+        parts[0].keeper.close()
+        parts[0].heartbeat.close()
+        parts[0].leave()
+
+    app.penstock_parts = make  # type: ignore[attr-defined]  # how the step, which Celery makes, finds its parts
+    app.steps["worker"].add(KeeperStep)
+    app.steps["consumer"].add(LaunchStep)
+    return app
+
+
+def _check(consumer: Any, parts: Parts) -> Callable[[], dict[str, bool]]:
+    def check() -> dict[str, bool]:
+        return {
+            "broker": bool(consumer.connection and consumer.connection.connected),
+            "draining": not parts.keeper.draining,
+        }
+
+    return check
+
+
+def run(arguments: list[str]) -> None:
+    """Run a worker until it is told to stop. Raises `ConfigurationError` for settings it cannot start with."""
+    logs.configure(logs.LogSettings(), role="worker")
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    chosen, tasks, database = WorkerSettings(), task_settings(), DatabaseSettings()
+    if tasks.broker_url is None:
+        raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
+    unknown = set(chosen.worker_queues) - set(tasks.queues)
+    if unknown:
+        raise ConfigurationError(
+            f"PENSTOCK_WORKER_QUEUES names {sorted(unknown)}, which PENSTOCK_QUEUES does not list."
+        )
+    app = compose(celery_app, chosen, tasks, database)
+    app.worker_main(
+        [
+            "worker",
+            f"--concurrency={chosen.worker_concurrency}",
+            f"--pool={chosen.worker_pool}",
+            f"--hostname={chosen.node_name}",
+            f"--queues={','.join(chosen.worker_queues or tasks.queues)}",
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel=INFO",
+            *arguments,
+        ]
+    )

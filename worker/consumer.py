@@ -1,0 +1,79 @@
+"""A consumer that no message can take down.
+
+Stock Celery 5.7 ends, or loops for ever, on messages that it cannot take apart: each worker that receives
+one dies of it in turn. Here whatever cannot be read is buried in the queue's dead letter queue.
+"""
+
+from typing import Any
+
+import structlog
+from celery.worker.consumer import Consumer
+
+from tasks.settings import DEAD_SUFFIX
+from tasks.topology import DEAD_EXCHANGE, DEAD_LENGTH, is_redis
+
+log = structlog.get_logger()
+
+
+class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
+    """Celery's consumer, for messages that may be anything."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Return Celery's handler, made safe."""
+        inner = super().create_task_handler(*args, **kwargs)
+
+        def receive(message: Any) -> None:
+            try:
+                inner(message)
+            except self.connection_errors as error:
+                # kombu's Redis transport lists KeyError as a connection error; one raised here is the message's.
+                if not isinstance(error, KeyError):
+                    raise
+                self.bury(message, error)
+            except Exception as error:  # noqa: BLE001 - what a stranger's message can make the parsers raise is open
+                self.bury(message, error)
+
+        return receive
+
+    def bury(self, message: Any, error: BaseException | None) -> None:
+        """Put a message that nobody can read where a person can look at it, and go on."""
+        queue = (message.delivery_info or {}).get("routing_key")
+        known = str(queue) if queue in self.app.amqp.queues else "unknown"
+        log.error("message_unreadable", queue=known, reason=type(error).__name__ if error else None)
+        self.controller.instruments["messages_unreadable"].labels(known).inc()
+        if is_redis(str(self.app.conf.broker_url)) and known != "unknown":
+            self._bury_in_redis(message, known + DEAD_SUFFIX)
+        message.reject_log_error(log, self.connection_errors)
+
+    def _bury_in_redis(self, message: Any, dead: str) -> None:
+        """Do what RabbitMQ's dead letter exchange does by itself: Redis deletes what is rejected."""
+        with self.app.producer_pool.acquire(block=True, timeout=5) as producer:
+            producer.publish(
+                message.body,
+                exchange=DEAD_EXCHANGE,
+                routing_key=dead,
+                headers=message.headers if isinstance(message.headers, dict) else None,
+                content_type=str(message.content_type),
+                content_encoding="binary",
+                serializer=None,
+                retry=False,
+            )
+            channel: Any = producer.channel
+            with channel.conn_or_acquire() as client:
+                client.ltrim(dead, 0, DEAD_LENGTH - 1)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        """Bury it; Celery would acknowledge it away."""
+        self.bury(message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Bury what has no form that we know."""
+        self.bury(message, None)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - the same
+        """Bury a message for a task that is not installed here."""
+        self.bury(message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - the same
+        """Bury a message that a handler refused."""
+        self.bury(message, exc)

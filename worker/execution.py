@@ -1,0 +1,163 @@
+"""One attempt, told top to bottom: bind the payload, run the task, say how it ended.
+
+Runs where the task runs: in a child of the pool, or in one of its threads. It settles nothing: the
+ending travels to the worker's main process, which does.
+"""
+
+import re
+import traceback
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject
+
+from jobs.errors import AttemptFenced, InvalidPayload, JobCancelled, PermanentError, Throttled, UnknownTask
+from jobs.model import Attempt, Failure
+from jobs.telemetry import logs
+from tasks.catalogue import TaskSpec
+from tasks.context import Recorder, RetryIn, current_job, recorder
+from worker import pool_process
+from worker.own_job import OwnJob
+
+_LONGEST_MESSAGE: Final = 4_000
+_LONGEST_TRACE: Final = 32_000
+
+#: JSON may hold NUL as an escape, PostgreSQL's jsonb may not.
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+class How(StrEnum):
+    """How a task left its function."""
+
+    SUCCEEDED = "succeeded"
+    ERRED = "erred"
+    GAVE_UP = "gave_up"
+    """With an error that no retry helps."""
+    THROTTLED = "throttled"
+    ASKED_RETRY = "asked_retry"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    FENCED = "fenced"
+    LOST = "lost"
+    """The process died; told by the main process."""
+
+
+class Ending(NamedTuple):
+    """How an attempt ended, in values that travel between processes."""
+
+    how: How
+    result: str | None = None
+    failure: Failure | None = None
+    retry_in: timedelta | None = None
+    most_retries: int | None = None
+
+
+def run_attempt(attempt: Attempt) -> Ending:
+    """Run the task of `attempt` and return how it ended. Raises nothing."""
+    here = pool_process.current()
+    job = OwnJob(attempt, here.database)
+    token = current_job.set(job)
+    trace_id = logs.trace_id(attempt.traceparent)
+    with logs.about(
+        job_id=str(attempt.job_id),
+        task=attempt.task,
+        attempt=attempt.number,
+        request_id=attempt.request_id,
+        trace_id=trace_id,
+    ):
+        try:
+            spec = here.catalogue[attempt.task]
+            value = _call(here.task(attempt.task), spec.bind(attempt.payload), attempt)
+            return Ending(How.SUCCEEDED, result=stored_result(spec, value, here.result_limit_bytes))
+        except BaseException as error:  # noqa: BLE001 - a task may raise anything, and must not take the process down
+            return _ending(error, here.task(attempt.task))
+        finally:
+            current_job.reset(token)
+            job.flush()
+
+
+def _call(task: Any, arguments: dict[str, Any], attempt: Attempt) -> Any:
+    """Call the task through Celery's own tracer, so that its signals, `self.request` and its tools see it."""
+    request = {
+        "id": str(attempt.job_id),
+        "task": attempt.task,
+        "root_id": str(attempt.job_id),
+        "retries": attempt.error_count,
+        "argsrepr": "()",
+        "kwargsrepr": "{...}",
+        "is_eager": False,
+        "ignore_result": True,
+        "correlation_id": str(attempt.job_id),
+        "delivery_info": {"routing_key": attempt.queue, "priority": attempt.priority},
+    }
+    kept = Recorder()
+    token = recorder.set(kept)
+    try:
+        task.__trace__(request["id"], (), arguments, request)
+    finally:
+        recorder.reset(token)
+    if kept.error is not None:
+        raise kept.error
+    if not kept.called:
+        raise RuntimeError("A receiver of Celery's task_prerun signal kept the task from running.")
+    return kept.value
+
+
+def stored_result(spec: TaskSpec, value: Any, limit: int) -> str:
+    """Return the task's result as JSON that PostgreSQL takes, or a note in its place when it is too large."""
+    try:
+        result = spec.dump(value)
+    except ValueError as error:
+        raise PermanentError(str(error)) from None
+    size = len(result.encode())
+    if size > limit:
+        return f'{{"truncated": true, "bytes": {size}, "limit_bytes": {limit}}}'
+    return _ESCAPED_NUL.sub(r"\1\\ufffd", result) if "\\u0000" in result else result
+
+
+def describe(error: BaseException) -> Failure:
+    """Return the error as it is kept: its type, its message, and the trace of the task's own frames."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    trace = "".join(traceback.format_exception(error, limit=-30))
+    return Failure(name, _plain(str(error))[:_LONGEST_MESSAGE], _plain(trace)[-_LONGEST_TRACE:])
+
+
+def _plain(text: str) -> str:
+    """Return the text without what PostgreSQL cannot store."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _ending(error: BaseException, task: Any) -> Ending:
+    failure = describe(error)
+    match error:
+        case JobCancelled():
+            return Ending(How.CANCELLED, failure=failure)
+        case AttemptFenced():
+            return Ending(How.FENCED, failure=failure)
+        case Throttled():
+            return Ending(How.THROTTLED, failure=failure, retry_in=error.retry_after)
+        case RetryIn():
+            cause = describe(error.exc) if error.exc else failure
+            return Ending(How.ASKED_RETRY, None, cause, error.delay, error.most_retries)
+        case SoftTimeLimitExceeded():
+            return Ending(How.TIMED_OUT, failure=failure)
+        case Ignore():
+            return Ending(How.SUCCEEDED)
+        case PermanentError() | InvalidPayload() | UnknownTask() | Reject():
+            return Ending(How.GAVE_UP, failure=failure)
+        case _:
+            return Ending(How.GAVE_UP if _is_final(error, task) else How.ERRED, failure=failure)
+
+
+def _is_final(error: BaseException, task: Any) -> bool:
+    """Tell whether the task's own Celery options rule a retry out.
+
+    A task that lists what it retries (`autoretry_for`) wants nothing else retried; without a list every
+    error is worth another attempt, but for those that it declares expected (`throws`) or excepted.
+    """
+    never = (*task.throws, *getattr(task, "dont_autoretry_for", ()))
+    listed = tuple(getattr(task, "autoretry_for", ()))
+    return isinstance(error, never) or (bool(listed) and not isinstance(error, listed))

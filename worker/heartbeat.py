@@ -1,0 +1,118 @@
+"""Keeps leases alive, and ends attempts that nobody wants any more.
+
+A thread in the worker's main process, with a connection of its own: a task that never lets go of its
+interpreter, or a pool of connections that is used up, cannot stop it.
+"""
+
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+
+from jobs import attempts, registry
+from jobs.attempts import Held
+from jobs.database import transaction
+from jobs.errors import DatabaseUnavailable
+from worker.keeper import Keeper, Running
+from worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for cancels."""
+ANNOUNCE_EVERY: Final = 5.0
+"""Seconds between two signs of life in the table of workers."""
+
+INTERRUPT: Final = signal.SIGUSR1
+"""What billiard's children turn into SoftTimeLimitExceeded."""
+KILL: Final = signal.SIGKILL
+
+
+class Heartbeat:
+    """Extends the leases of the keeper's attempts and climbs the ladder of a cancel: asked, interrupted, killed."""
+
+    def __init__(self, keeper: Keeper, engine: Engine, settings: WorkerSettings) -> None:
+        """Nothing runs before `start`."""
+        self._keeper = keeper
+        self._engine = engine
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._extended_at = 0.0
+        self._announced_at = 0.0
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop beating."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+
+    def _run(self) -> None:
+        third = self._settings.lease_seconds / 3
+        while not self._stop.wait(min(LOOK_EVERY, third / 2)):
+            try:
+                self._beat(third)
+            except DatabaseUnavailable:
+                log.warning("database_unavailable", doing="heartbeat")
+            except Exception:
+                log.exception("heartbeat_failed")
+
+    def _beat(self, third: float) -> None:
+        running = self._keeper.held()
+        now = time.monotonic()
+        with transaction(self._engine) as connection:
+            if now - self._announced_at >= ANNOUNCE_EVERY:
+                registry.beat(connection, self._keeper.worker, running=self._keeper.busy)
+                self._announced_at = now
+            if not running:
+                return
+            asked = [(one.attempt.job_id, one.attempt.number) for one in running]
+            if now - self._extended_at >= third:
+                lease = timedelta(seconds=self._settings.lease_seconds)
+                held = attempts.extend(connection, asked, lease=lease)
+            else:
+                held = attempts.look(connection, asked)
+        if now - self._extended_at >= third:
+            self._extended_at = now
+        self._heed(running, held)
+
+    def _heed(self, running: list[Running], held: list[Held]) -> None:
+        """Act on what the database says of our attempts."""
+        found = {(one.job_id, one.number): one for one in held}
+        for one in running:
+            mine = found.get((one.attempt.job_id, one.attempt.number))
+            if one.ending is not None:
+                continue
+            if mine is None and not one.fenced:
+                one.fenced = True
+                log.warning("attempt_lost_its_lease", job_id=str(one.attempt.job_id), attempt=one.attempt.number)
+            if mine is not None and mine.cancel_requested and one.cancel_seen_at is None:
+                one.cancel_seen_at = time.monotonic()
+            if one.fenced or one.cancel_seen_at is not None:
+                self._climb(one)
+
+    def _climb(self, running: Running) -> None:
+        """Take the next step when its time has come: the task was asked, is interrupted, is killed.
+
+        An attempt that was fenced gets no time to answer the question: nothing that it does counts.
+        """
+        grace = self._settings.cancel_grace_seconds
+        since = running.cancel_seen_at if running.cancel_seen_at is not None else time.monotonic() - grace
+        running.cancel_seen_at = since if not running.fenced else running.cancel_seen_at or since
+        waited = time.monotonic() - since
+        steps = ((grace, INTERRUPT), (2 * grace, KILL))
+        if running.steps_taken < len(steps) and waited >= steps[running.steps_taken][0]:
+            _, number = steps[running.steps_taken]
+            running.steps_taken += 1
+            log.warning("attempt_told_to_end", job_id=str(running.attempt.job_id), signal=number.name)
+            if self._settings.worker_pool == "prefork":
+                self._keeper.touch(running, lambda pid: os.kill(pid, number))

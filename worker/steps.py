@@ -1,0 +1,252 @@
+"""Where the keeper is hooked into Celery's worker: two bootsteps, one for the process, one for each connection.
+
+Celery documents bootsteps under "Extensions and Bootsteps". The process's step lives as long as the
+worker; the connection's step is started anew after each reconnect.
+"""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import TimeLimitExceeded
+from celery import bootsteps
+
+from jobs.model import Failure
+from jobs.state import Event, Outcome
+from worker.execution import Ending, How, run_attempt
+from worker.keeper import Keeper, Running, Settled
+
+log = structlog.get_logger()
+
+SATURATED_FOR: Final = 1.0
+"""Seconds without a free slot after which a worker stops listening, so that others get the doorbells."""
+
+
+class Bell:
+    """Wakes an event loop from another thread."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._writer.setblocking(False)  # noqa: FBT003 - the same
+
+    def fileno(self) -> int:
+        """Return what the event loop watches."""
+        return self._reader.fileno()
+
+    def ring(self) -> None:
+        """Wake the loop; a bell that is ringing already is enough."""
+        try:
+            self._writer.send(b"!")
+        except BlockingIOError:
+            return
+
+    def silence(self) -> None:
+        """Take all that was rung."""
+        try:
+            while self._reader.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+
+class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
+    """Brings attempts from the keeper to the pool, and their endings back, inside Celery's event loop."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        """Take the keeper of this worker."""
+        super().__init__(consumer, **options)
+        self._keeper: Keeper = consumer.controller.keeper
+        self._bell: Bell = consumer.controller.bell
+        self._listening = True
+        self._saturated_since: float | None = None
+
+    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
+        """Watch the bell; Celery calls this for each new connection."""
+        self._listening = True
+        self._saturated_since = None
+        hub.add_reader(self._bell.fileno(), self._on_bell, consumer)
+        hub.call_repeatedly(0.25, self._on_tick, consumer)
+        self._bell.ring()
+
+    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Forget the doorbells of a connection that is gone: the broker hands them out again."""
+        self._keeper.forget_waiting()
+        self._keeper.dealt_with.clear()
+
+    def _on_bell(self, consumer: Any) -> None:
+        self._bell.silence()
+        keeper = self._keeper
+        while keeper.launches:
+            launch(keeper, consumer.pool, keeper.launches.popleft(), _teller(consumer))
+        while keeper.dealt_with:
+            keeper.dealt_with.popleft().acknowledge()
+        while keeper.settled:
+            settled = keeper.settled.popleft()
+            _show(_teller(consumer), settled)
+        if not self._listening:
+            self._mind_saturation(consumer)
+
+    def _on_tick(self, consumer: Any) -> None:
+        """Notice dead children, and mind whether we listen."""
+        maintain = getattr(consumer.pool, "maintain_pool", None)
+        if maintain is not None:
+            maintain()  # Celery does so every few seconds; a lost child should be told at once
+        self._mind_saturation(consumer)
+
+    def _mind_saturation(self, consumer: Any) -> None:
+        """Stop listening while all slots are held by long jobs, and listen again when one is free."""
+        if self._keeper.saturated:
+            now = time.monotonic()
+            self._saturated_since = self._saturated_since or now
+            if self._listening and now - self._saturated_since >= SATURATED_FOR:
+                consumer.task_consumer.cancel()
+                self._listening = False
+                for doorbell in self._keeper.forget_waiting():
+                    doorbell.requeue()
+            return
+        self._saturated_since = None
+        if not self._listening and self._keeper.has_room:
+            consumer.task_consumer.consume()
+            self._listening = True
+
+
+Teller = Callable[..., None]
+
+
+def _teller(consumer: Any) -> Teller | None:
+    """Return what sends events to monitors; None: nobody wants them."""
+    dispatcher = consumer.event_dispatcher
+    return dispatcher.send if dispatcher and dispatcher.enabled else None
+
+
+def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None) -> None:
+    """Hand an attempt to the pool."""
+    attempt = running.attempt
+    job_id = str(attempt.job_id)
+    if tell:
+        about = {"name": attempt.task, "args": "()", "kwargs": "{...}", "retries": attempt.error_count}
+        tell("task-received", uuid=job_id, root_id=job_id, parent_id=None, eta=None, expires=None, **about)
+
+    def on_accepted(pid: int, _since: float) -> None:
+        keeper.accepted(running, pid)
+        if tell:
+            tell("task-started", uuid=job_id, pid=pid)
+
+    def on_returned(ending: Ending) -> None:
+        keeper.ended(running, ending)
+
+    def on_lost(info: ExceptionInfo) -> None:
+        keeper.ended(running, _ending_of_process(info))
+
+    soft, hard = limits(running, pool)
+    try:
+        pool.apply_async(
+            run_attempt,
+            args=(attempt,),
+            accept_callback=on_accepted,
+            callback=on_returned,
+            error_callback=on_lost,
+            soft_timeout=soft,
+            timeout=hard,
+            correlation_id=job_id,
+        )
+    except Exception:
+        log.exception("launch_failed", job_id=job_id)
+        keeper.give_back([running])
+
+
+def limits(running: Running, pool: Any) -> tuple[float | None, float | None]:
+    """Return the soft and the hard limit of an attempt in seconds: the job's own, else the task's."""
+    attempt = running.attempt
+    task = pool.app.tasks.get(attempt.task)
+    soft = attempt.soft_time_limit_seconds or (task.soft_time_limit if task else None)
+    hard = attempt.time_limit_seconds or (task.time_limit if task else None)
+    if soft and hard and soft >= hard:  # a job's own hard limit may lie below its task's soft one
+        soft = None
+    return soft, hard
+
+
+def _ending_of_process(info: ExceptionInfo) -> Ending:
+    """Return the ending of an attempt whose process did not live to tell it."""
+    error = info.exception
+    error = getattr(error, "exc", error)
+    if isinstance(error, TimeLimitExceeded):
+        return Ending(How.TIMED_OUT, failure=Failure("TimeLimitExceeded", "The hard time limit ended the process."))
+    return Ending(How.LOST, failure=Failure("WorkerLost", f"The process that ran the job died: {error}"[:1000]))
+
+
+def _show(tell: Teller | None, settled: Settled) -> None:
+    """Tell monitors what became of an attempt: what the database has accepted, not what a child believed."""
+    if tell is None or settled.verdict is None:
+        return
+    job_id, verdict = str(settled.running.attempt.job_id), settled.verdict
+    seconds = time.monotonic() - settled.running.since
+    error = verdict.failure.type if verdict.failure else ""
+    match verdict.event:
+        case Event.SUCCEED:
+            tell("task-succeeded", uuid=job_id, result="{...}", runtime=seconds)
+        case Event.RETRY | Event.RESCUE | Event.RELEASE:
+            tell("task-retried", uuid=job_id, exception=error, traceback="")
+        case Event.CANCEL:
+            tell("task-revoked", uuid=job_id, terminated=True, signum=None, expired=False)
+        case _:
+            reason = f"{error} ({verdict.reason})" if verdict.outcome is not Outcome.SUCCEEDED else ""
+            tell("task-failed", uuid=job_id, exception=reason, traceback="")
+
+
+class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
+    """Starts the keeper and its heartbeat before the pool, and lets them finish after it."""
+
+    requires = ("celery.worker.components:Hub",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        """Hang the parts on the worker, where the consumer finds them."""
+        super().__init__(worker, **options)
+        parts = worker.app.penstock_parts(worker)
+        worker.keeper, worker.heartbeat, worker.instruments = parts.keeper, parts.heartbeat, parts.instruments
+        worker.bell = Bell()
+        worker.keeper.wake = worker.bell.ring
+        self._parts = parts
+
+    def start(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Start the threads and enter the worker among the living."""
+        self._parts.announce()
+        self._parts.keeper.start()
+        self._parts.heartbeat.start()
+
+
+def begin_drain(keeper: Keeper, drain_seconds: float) -> None:
+    """Start nothing more, and when the time is over give the remaining jobs back and end their processes.
+
+    Runs where a signal was caught, so it only starts a thread.
+    """
+    threading.Thread(target=_drain, args=(keeper, drain_seconds), name="drain", daemon=True).start()
+
+
+def _drain(keeper: Keeper, drain_seconds: float) -> None:
+    keeper.drain()
+    waiting = list(keeper.launches)
+    keeper.launches.clear()
+    keeper.give_back(waiting)
+    deadline = time.monotonic() + drain_seconds
+    while time.monotonic() < deadline and keeper.busy:
+        time.sleep(0.05)  # in a thread of its own; there is no event for "all slots are free"
+    left = [running for running in keeper.held() if running.ending is None]
+    processes = [running.pid for running in left if running.pid is not None and running.pid != os.getpid()]
+    if left:
+        log.warning("drain_gives_back", count=len(left))
+        keeper.give_back(left)
+    for pid in processes:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
