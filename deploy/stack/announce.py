@@ -4,17 +4,20 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 
 def say(text: str) -> None:
-    """Print now, even where the output is a file."""
-    print(text, flush=True)
+    """Print now, even where the output is a file; a terminal that is gone is no reason to end."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def complain(text: str) -> None:
     """Print to standard error, with the time: these lines are read after the fact."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def welcome(stack: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ class Stack:
 
     def processes(self) -> list[psutil.Process]:
         """The supervisor and every process below it."""
-        (pid,) = self.pids("supervisor")
+        pid = self.supervisor.pid if self.supervisor else self.pids("supervisor")[0]
         supervisor = psutil.Process(pid)
         return [supervisor, *supervisor.children(recursive=True)]
 

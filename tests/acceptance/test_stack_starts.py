@@ -1,0 +1,160 @@
+"""Starting the local stack: what it says, what it writes, what it steps around, and what it keeps."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable
+
+import httpx
+
+from deploy.stack.ports import free_port
+from tests.services.stack import Stack, eventually
+
+
+def printed_commands(stack: Stack) -> list[str]:
+    return [line.strip() for line in stack.said().splitlines() if line.strip().startswith("curl ")]
+
+
+def run(command: str) -> dict[str, object]:
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_printed_lines_submit_a_job_and_show_it_succeeded(stack: Stack) -> None:
+    stack.up()
+    submit, look = printed_commands(stack)
+
+    submitted = run(submit)
+    stack.finished(str(submitted["id"]))
+    newest = run(look)["items"]
+
+    assert isinstance(newest, list)
+    assert [(job["id"], job["state"]) for job in newest] == [(submitted["id"], "succeeded")]
+
+
+def test_stack_json_says_what_the_terminal_says_to_its_owner_alone(stack: Stack) -> None:
+    stack.up()
+
+    facts = stack.facts
+    assert (stack.home / "stack.json").stat().st_mode & 0o777 == 0o600
+    for told in ("api_url", "api_key", "flower_url", "flower_user", "flower_password"):
+        assert facts[told] in stack.said()
+    assert set(facts["pids"]) == {"supervisor", "postgresql", "valkey", "api", "worker", "beat", "flower"}
+    assert len(facts["pids"]["worker"]) == 2
+    assert set(facts["metrics_urls"]) == {"api", "worker-1", "worker-2", "beat"}
+
+
+def test_every_process_of_ours_answers_for_its_metrics(stack: Stack) -> None:
+    stack.up()
+
+    for url in stack.facts["metrics_urls"].values():
+        eventually(lambda url=url: serves(url), 10.0, f"metrics at {url}")  # type: ignore[misc]
+
+
+def serves(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_no_password_or_key_stands_in_a_command_line_or_a_log(stack: Stack) -> None:
+    stack.up()
+    facts = stack.facts
+    stack.finished(stack.submit("demo.echo", message="hello"))
+    passwords = [facts[name].split("@")[0].rsplit(":", 1)[1] for name in ("database_url", "broker_url")]
+    secrets = [*passwords, facts["api_key"], facts["flower_password"]]
+
+    commands = "\n".join(" ".join(process.cmdline()) for process in stack.processes())
+    logs = "\n".join(log.read_text() for log in (stack.home / "log").iterdir())
+
+    assert [secret for secret in secrets if secret in commands] == []
+    assert [secret for secret in secrets if secret in logs] == []
+
+
+def test_flower_asks_for_its_password(stack: Stack) -> None:
+    stack.up()
+    facts = stack.facts
+    login = (facts["flower_user"], facts["flower_password"])
+    eventually(lambda: answers(facts["flower_url"]), 20.0, "Flower answers")
+
+    assert httpx.get(facts["flower_url"]).status_code == 401
+    assert httpx.get(facts["flower_url"], auth=login, follow_redirects=True).status_code == 200
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code > 0
+    except httpx.TransportError:
+        return False
+
+
+def test_a_second_start_keeps_jobs_key_and_passwords(stack: Stack) -> None:
+    stack.up()
+    first = stack.facts
+    job_id = stack.submit("demo.echo", message="before")
+    stack.finished(job_id)
+    stack.interrupt()
+
+    stack.up()
+
+    assert stack.job(job_id)["result"] == "before"
+    for kept in ("api_key", "flower_password", "database_url", "broker_url"):
+        assert stack.facts[kept] == first[kept]
+
+
+def test_taken_ports_are_stepped_around(new_stack: Callable[..., Stack]) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        stack = new_stack(PENSTOCK_API_PORT=str(port)).up()
+
+        assert stack.facts["api_url"] != f"http://127.0.0.1:{port}"
+        assert stack.finished(stack.submit("demo.noop"))["state"] == "succeeded"
+
+
+def test_two_stacks_run_side_by_side_and_know_only_their_own_jobs(new_stack: Callable[..., Stack]) -> None:
+    one, other = new_stack(WORKERS="1").up(), new_stack(WORKERS="1").up()
+
+    job_id = one.submit("demo.noop")
+
+    assert one.finished(job_id)["state"] == "succeeded"
+    assert other.call("GET", f"/api/v1/jobs/{job_id}").status_code == 404
+
+
+def test_a_second_supervisor_in_one_home_is_refused(stack: Stack) -> None:
+    stack.up()
+
+    refused = stack.command("up")
+
+    assert refused.returncode == 1
+    assert f"pid {stack.pids('supervisor')[0]}" in refused.stderr
+    assert stack.call("GET", "/ready").status_code == 200
+
+
+def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
+
+    refused = stack.command("up")
+
+    assert refused.returncode == 1
+    assert "PostgreSQL" in refused.stderr
+    assert not (stack.home / "stack.json").exists()
+    assert not list(stack.home.glob("postgresql"))
+
+
+def test_an_unknown_command_shows_the_known_ones(stack: Stack) -> None:
+    asked = stack.command("dance")
+
+    assert asked.returncode == 2
+    assert "start it in the background" in asked.stderr
+
+
+def test_a_choice_that_does_not_exist_is_refused_in_words(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(BROKER="kafka")
+
+    refused = stack.command("up")
+
+    assert refused.returncode == 1
+    assert "BROKER=kafka" in refused.stderr
+    assert not stack.home.exists()
