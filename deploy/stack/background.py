@@ -9,10 +9,12 @@ import time
 from deploy.stack.announce import complain, say, welcome
 from deploy.stack.errors import StackError
 from deploy.stack.home import ROOT, Home
+from deploy.stack.ports import is_free
 
 POLL_SECONDS = 0.05
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
+FLOWER_SECONDS = 10.0
 TAIL_LINES = 30
 
 
@@ -43,12 +45,21 @@ def _start(home: Home) -> int:
     deadline = time.monotonic() + START_SECONDS
     while supervisor.poll() is None and time.monotonic() < deadline:
         if (facts := home.read_stack()) and supervisor.pid in facts["pids"]["supervisor"]:
+            _wait_for_flower(facts["flower_url"])
             say(welcome(facts))
             say("\nIt runs in the background; `make stop` ends it.")
             return 0
         time.sleep(POLL_SECONDS)
     complain("\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:]))
     return 1
+
+
+def _wait_for_flower(url: str) -> None:
+    """Return when Flower listens: a script goes on at once with what it was told. It is no reason to fail."""
+    port = int(url.rsplit(":", 1)[1])
+    deadline = time.monotonic() + FLOWER_SECONDS
+    while is_free(port) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def stop(home: Home) -> int:

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
@@ -132,13 +132,17 @@ class Supervisor:
         )
         shared = surroundings(**self._urls)
         self._roles = [WatchedRole(role, self._home, shared) for role in roles]
-        for watched in self._roles:
+        *needed, flower = self._roles
+        for watched in needed:
             watched.start()
         self._note_processes()
-        self._until(self._all_ready, READY_SECONDS, "the API's /ready, with every worker counted,")
+        self._until(lambda: self._serve(needed), READY_SECONDS, "the API's /ready, with every worker counted,")
+        flower.start()  # it asks the workers for their names once, at its start; and nobody waits for it
+        self._note_processes()
 
-    def _all_ready(self) -> bool:
-        for watched in self._roles:
+    def _serve(self, needed: Sequence[WatchedRole]) -> bool:
+        """Say whether work can be taken and done; a role that died ends the start, unless it died over its port."""
+        for watched in needed:
             if watched.child.exit_code is not None and not watched.lost_its_port():
                 tail = watched.child.tail()
                 raise DidNotStart(f"{watched.name} ended with {watched.child.exit_code} while starting\n{tail}")
