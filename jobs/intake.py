@@ -32,9 +32,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from jobs.errors import IdempotencyKeyReused, InvalidJob, RefusedError, UniqueKeyTaken
+from jobs.errors import IdempotencyKeyReused, InvalidJob, InvalidPayload, RefusedError, UniqueKeyTaken
 from jobs.model import Acceptance, Doorbell, JobId, NewJob, Receipt, Submission
 from jobs.state import JobState
+from jobs.storable import array_element, is_storable, is_storable_json
 from jobs.tables import events, idempotency_keys, jobs
 
 IDEMPOTENCY_LIFETIME: Final = timedelta(hours=24)
@@ -67,6 +68,9 @@ _COLUMNS: Final[dict[str, Any]] = {
 }
 #: These travel as text inside their array and are cast once they are rows.
 _CAST: Final[dict[str, Any]] = {"payload": JSONB(), "retry": JSONB(), "tags": ARRAY(Text())}
+
+#: What a client may have written freely.
+_TEXTS: Final = ("task", "queue", "unique_key", "submitter", "request_id", "traceparent", "tags")
 
 _UNIQUE_SCOPE: Final = text("unique_key IS NOT NULL AND state IN ('queued', 'retrying', 'running', 'scheduled')")
 
@@ -108,10 +112,7 @@ def _claim_statement() -> Any:
     kinds: dict[str, Any] = {"tenant": Text(), "key": Text(), "fingerprint": LargeBinary(), "receipts": Text()}
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items()]
     new = func.unnest(*arrays).table_valued(*kinds, name="new").render_derived()
-    now, expiry = (
-        bindparam("now", type_=DateTime(timezone=True)),
-        bindparam("expiry", type_=DateTime(timezone=True)),
-    )
+    now, expiry = (bindparam(name, type_=DateTime(timezone=True)) for name in ("now", "expiry"))
     statement = upsert(idempotency_keys).from_select(
         ["tenant", "key", "fingerprint", "receipts", "created_at", "expires_at"],
         select(new.c.tenant, new.c.key, new.c.fingerprint, new.c.receipts.cast(JSONB()), now, expiry),
@@ -144,15 +145,17 @@ def accept(connection: Connection, submissions: Sequence[Submission]) -> list[An
     receipts: dict[int, tuple[Receipt, ...]] = {}
     for index, submission in enumerate(submissions):
         try:
-            receipts[index] = tuple(_receipt(job, now, position) for position, job in enumerate(submission.jobs))
+            receipts[index] = _receipts(submission, now)
         except RefusedError as refusal:
             answers[index] = refusal
-    answers |= _claim_keys(connection, submissions, receipts, now)
-    fresh = [index for index in receipts if index not in answers]
-    stored = _store(connection, submissions, receipts, fresh)
-    for index in fresh:
-        missing = [n for n, job in enumerate(submissions[index].jobs) if job.id not in stored]
-        answers[index] = _undo(connection, submissions[index], missing[0]) if missing else Acceptance(receipts[index])
+    # A request that was accepted once is answered the same for ever, though by now its job could not be accepted.
+    known = [(claim, index) for index in answers if (claim := _claim(submissions[index]))]
+    answers |= _replay(connection, submissions, known)
+    replayed, twins = _claim_keys(connection, submissions, receipts, now)
+    answers |= replayed
+    fresh = [index for index in receipts if index not in answers and index not in twins]
+    answers |= _keep(connection, submissions, receipts, fresh)
+    answers |= {index: _twin(submissions, index, first, answers[first]) for index, first in twins.items()}
     return [answers[index] for index in range(len(submissions))]
 
 
@@ -167,7 +170,14 @@ def doorbells(answers: Iterable[Answer]) -> list[Doorbell]:
     ]
 
 
+def _receipts(submission: Submission, now: datetime) -> tuple[Receipt, ...]:
+    if not submission.jobs:
+        raise InvalidJob("A request needs at least one job.")
+    return tuple(_receipt(job, now, position) for position, job in enumerate(submission.jobs))
+
+
 def _receipt(job: NewJob, now: datetime, position: int) -> Receipt:
+    _must_be_storable(job, position)
     run_at = now + job.delay if job.delay is not None else job.run_at or now
     if job.expires_at is not None and job.expires_at <= max(now, run_at):
         where = [{"field": "expires_at", "message": "must be later than the time at which the job may run"}]
@@ -176,24 +186,39 @@ def _receipt(job: NewJob, now: datetime, position: int) -> Receipt:
     return Receipt(job.id, job.task, job.queue, job.priority, state, max(run_at, now), now)
 
 
+def _must_be_storable(job: NewJob, position: int) -> None:
+    """Refuse what PostgreSQL cannot keep: it would fail the statement that carries everyone's jobs."""
+    bad = [name for name in _TEXTS if not is_storable("".join(getattr(job, name) or ""))]
+    if bad or not is_storable_json(job.payload):
+        kind, field = (InvalidJob, bad[0]) if bad else (InvalidPayload, "payload")
+        where = [{"field": field, "message": "must not contain NUL or half of a surrogate pair"}]
+        raise kind(f"A text of the job's {field} cannot be stored.", errors=where, index=position)
+
+
+def _claim(submission: Submission) -> _Claim | None:
+    if submission.idempotency is None or not submission.jobs:
+        return None
+    return _Claim(submission.jobs[0].tenant, submission.idempotency.key)
+
+
 def _claim_keys(
     connection: Connection,
     submissions: Sequence[Submission],
     receipts: dict[int, tuple[Receipt, ...]],
     now: datetime,
-) -> dict[int, Answer]:
-    """Take the idempotency keys that are free and answer for those that are not."""
+) -> tuple[dict[int, Answer], dict[int, int]]:
+    """Take the idempotency keys that are free and answer for those that are not.
+
+    Also return the requests whose key was taken by an earlier one of the same call: they share its answer.
+    """
     first: dict[_Claim, int] = {}
     later: list[tuple[_Claim, int]] = []
     for index in receipts:
-        idempotency = submissions[index].idempotency
-        if idempotency is None:
-            continue
-        claim = _Claim(submissions[index].jobs[0].tenant, idempotency.key)
-        if first.setdefault(claim, index) != index:
+        claim = _claim(submissions[index])
+        if claim is not None and first.setdefault(claim, index) != index:
             later.append((claim, index))
     if not first:
-        return {}
+        return {}, {}
     # Sorted: two processes that claim the same keys wait for each other in one order, never in a circle.
     claims = sorted(first)
     rows = connection.execute(
@@ -208,28 +233,67 @@ def _claim_keys(
         },
     )
     taken = {_Claim(*row) for row in rows}
-    repeated = [(claim, index) for claim, index in first.items() if claim not in taken] + later
-    return _replay(connection, submissions, repeated)
+    repeated = [(claim, index) for claim, index in [*first.items(), *later] if claim not in taken]
+    twins = {index: first[claim] for claim, index in later if claim in taken}
+    return _replay(connection, submissions, repeated), twins
+
+
+def _twin(submissions: Sequence[Submission], index: int, first: int, answer: Answer) -> Answer:
+    """Return what a request gets whose key was used in the same call by the request `first`."""
+    if _fingerprint(submissions[index]) != _fingerprint(submissions[first]):
+        return IdempotencyKeyReused()
+    return Acceptance(answer.receipts, replayed=True) if isinstance(answer, Acceptance) else answer
 
 
 def _replay(
     connection: Connection, submissions: Sequence[Submission], repeated: list[tuple[_Claim, int]]
 ) -> dict[int, Answer]:
-    """Answer requests whose key was used before: the stored receipts, or a refusal for another request."""
+    """Answer those requests whose key was used before: the stored receipts, or a refusal for another request."""
     if not repeated:
         return {}
     keys = idempotency_keys.c
     wanted = sorted({claim for claim, _ in repeated})
     rows = connection.execute(
-        select(keys.tenant, keys.key, keys.fingerprint, keys.receipts).where(tuple_(keys.tenant, keys.key).in_(wanted))
+        select(keys.tenant, keys.key, keys.fingerprint, keys.receipts).where(
+            tuple_(keys.tenant, keys.key).in_(wanted), keys.expires_at > func.now()
+        )
     )
     found = {_Claim(tenant, key): (bytes(fingerprint), stored) for tenant, key, fingerprint, stored in rows}
     answers: dict[int, Answer] = {}
     for claim, index in repeated:
+        if claim not in found:
+            continue
         fingerprint, stored = found[claim]
         same = fingerprint == _fingerprint(submissions[index])
         answers[index] = Acceptance(_load(stored), replayed=True) if same else IdempotencyKeyReused()
     return answers
+
+
+def _keep(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    receipts: dict[int, tuple[Receipt, ...]],
+    fresh: list[int],
+) -> dict[int, Answer]:
+    """Store the `fresh` submissions, take back those of which a job was refused, and return the answers."""
+    stored = _store(connection, submissions, receipts, fresh)
+    gaps = {index: _gaps(submissions[index], stored) for index in fresh}
+    refused = [index for index in fresh if gaps[index]]
+    for index in refused:
+        _take_back(connection, submissions[index])
+    if len(refused) > 1:  # what stood in the way of one may have been another that is gone now
+        for index in refused:
+            gaps[index] = _gaps(submissions[index], _store(connection, submissions, receipts, [index]))
+            if gaps[index]:
+                _take_back(connection, submissions[index])
+    return {
+        index: _refuse(connection, submissions[index], gaps[index][0]) if gaps[index] else Acceptance(receipts[index])
+        for index in fresh
+    }
+
+
+def _gaps(submission: Submission, stored: set[JobId]) -> list[int]:
+    return [position for position, job in enumerate(submission.jobs) if job.id not in stored]
 
 
 def _store(
@@ -259,7 +323,7 @@ def _row(job: NewJob, receipt: Receipt) -> tuple[Any, ...]:
     and upkeep finds it when this process dies first.
     """
     rung_at = receipt.created_at if receipt.state is JobState.QUEUED else None
-    tags = "{" + ",".join(json.dumps(tag, ensure_ascii=False) for tag in job.tags) + "}"
+    tags = "{" + ",".join(map(array_element, job.tags)) + "}"
     return (
         job.id,
         job.tenant,
@@ -284,17 +348,19 @@ def _row(job: NewJob, receipt: Receipt) -> tuple[Any, ...]:
     )
 
 
-def _undo(connection: Connection, submission: Submission, refused: int) -> UniqueKeyTaken:
-    """Take back whatever was stored of a submission of which one job was refused."""
+def _take_back(connection: Connection, submission: Submission) -> None:
+    """Remove whatever was stored of a submission of which one job was refused."""
     ids = [job.id for job in submission.jobs]
     connection.execute(delete(events).where(events.c.job_id.in_(ids)))
     connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
+
+
+def _refuse(connection: Connection, submission: Submission, refused: int) -> UniqueKeyTaken:
+    """Free the submission's idempotency key and tell which of its jobs was refused, and for whose sake."""
     job = submission.jobs[refused]
-    if submission.idempotency is not None:
+    if claim := _claim(submission):
         keys = idempotency_keys.c
-        connection.execute(
-            delete(idempotency_keys).where(keys.tenant == job.tenant, keys.key == submission.idempotency.key)
-        )
+        connection.execute(delete(idempotency_keys).where(keys.tenant == claim.tenant, keys.key == claim.key))
     holder = connection.scalar(
         select(jobs.c.id).where(
             jobs.c.tenant == job.tenant,
@@ -311,15 +377,7 @@ def _fingerprint(submission: Submission) -> bytes:
 
 def _dump(receipts: tuple[Receipt, ...]) -> str:
     rows = [
-        [
-            str(r.id),
-            r.task,
-            r.queue,
-            r.priority,
-            r.state.value,
-            r.run_at.isoformat(),
-            r.created_at.isoformat(),
-        ]
+        [str(r.id), r.task, r.queue, r.priority, r.state.value, r.run_at.isoformat(), r.created_at.isoformat()]
         for r in receipts
     ]
     return json.dumps(rows, separators=(",", ":"))

@@ -5,10 +5,14 @@ import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.model import JobId, _Uuid7, new_job_id
+from jobs.model import JobId, _Uuid7, id_after, id_before, new_job_id
 
 
 def milliseconds(made: JobId) -> int:
@@ -56,6 +60,25 @@ def test_the_tail_of_an_id_cannot_be_guessed_from_its_head() -> None:
 
     assert len(tails) == 5000
     assert all(2000 < count < 3000 for count in ones), "every bit of the tail is as often set as not"
+
+
+@given(st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis adds the zone itself
+def test_ids_made_within_an_hour_of_an_instant_lie_between_its_bounds(instant: datetime) -> None:
+    assert id_before(instant) < id_after(instant)
+    earliest, latest = (UUID(int=int((instant.timestamp() + hour) * 1000) << 80) for hour in (-3599, 3599))
+    assert id_before(instant) < earliest
+    assert latest < id_after(instant)
+
+
+def test_an_id_that_is_made_now_lies_between_the_bounds_of_now() -> None:
+    now = datetime.now(UTC)
+
+    assert id_before(now) < new_job_id() < id_after(now)
+
+
+@pytest.mark.parametrize("instant", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_the_ends_of_the_calendar_have_bounds_too(instant: datetime) -> None:
+    assert id_before(instant) <= id_after(instant)
 
 
 def test_threads_never_make_the_same_id() -> None:
