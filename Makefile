@@ -55,5 +55,5 @@ bench:  ## measure against the usual hand-built stack; prints a table, writes .r
 	$(PY) -m tests.bench
 
 clean:  ## remove the stack's state, the environment and every cache
-	@if [ -x $(PY) ]; then $(PY) -m deploy.stack clean; fi
+	@if [ -x $(PY) ]; then $(PY) -m deploy.stack purge; fi
 	rm -rf .venv .boot .run build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

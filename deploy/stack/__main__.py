@@ -1,13 +1,16 @@
 """`python -m deploy.stack up | start | stop | clean`: the local stack by hand; `make` calls it."""
 
 import sys
+from contextlib import suppress
 
-from deploy.stack.account import unsettle
+from deploy.stack import postgres, valkey
+from deploy.stack.account import forget_copies, unsettle
 from deploy.stack.announce import complain, say
 from deploy.stack.background import start_detached, stop
-from deploy.stack.errors import StackError
+from deploy.stack.errors import NotInstalled, StackError
 from deploy.stack.home import AlreadyRunning, Home
 from deploy.stack.options import Options
+from deploy.stack.postgres import trees_of
 from deploy.stack.supervisor import Supervisor
 
 USAGE = """usage: python -m deploy.stack COMMAND
@@ -15,7 +18,8 @@ USAGE = """usage: python -m deploy.stack COMMAND
   up      run the stack here until Ctrl-C
   start   start it in the background and return when it serves
   stop    end the one in the background
-  clean   remove its state for good"""
+  clean   remove its state for good
+  purge   that, and the copies of server programs that root's stacks use"""
 
 
 def clean(home: Home) -> int:
@@ -28,6 +32,15 @@ def clean(home: Home) -> int:
     return 0
 
 
+def purge(home: Home) -> int:
+    """Remove the state, and what was copied out of this environment. Raises `AlreadyRunning`."""
+    clean(home)
+    with suppress(NotInstalled):
+        forget_copies(trees_of(postgres.find_programs()))
+        forget_copies([valkey.find_program()])
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code."""
     home = Home()
@@ -36,6 +49,7 @@ def main(arguments: list[str]) -> int:
         "start": lambda: start_detached(home),
         "stop": lambda: stop(home),
         "clean": lambda: clean(home),
+        "purge": lambda: purge(home),
     }
     if len(arguments) != 1 or arguments[0] not in commands:
         print(USAGE, file=sys.stderr)

@@ -76,6 +76,11 @@ def unsettle(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
+def forget_copies(trees: Sequence[Path]) -> None:
+    """Remove the copies of `trees` that `within_reach` made."""
+    shutil.rmtree(_shared("programs", *trees), ignore_errors=True)
+
+
 def within_reach(trees: Sequence[Path], account: Account | None) -> Sequence[Path]:
     """Return `trees`, or copies of them side by side, such that `account` can run what is in them.
 

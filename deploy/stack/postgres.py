@@ -39,9 +39,7 @@ class PostgresServer(Server):
     def programs(self) -> Path:
         """The folder of `postgres` and `initdb`, where the server's account can run them."""
         found = find_programs()
-        libraries = found.parent.parent.with_name(f"{WHEEL}.libs")
-        trees = [found.parent, libraries] if libraries.exists() else [found.parent]
-        return within_reach(trees, self._account)[0] / found.name
+        return within_reach(trees_of(found), self._account)[0] / found.name
 
     def prepare(self) -> None:
         """Make the cluster when there is none; a half-made one is removed first."""
@@ -129,6 +127,12 @@ def find_programs() -> Path:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
     raise NotInstalled("no PostgreSQL found: `make run` installs one, or install your system's, or set DATABASE_URL")
+
+
+def trees_of(programs: Path) -> list[Path]:
+    """Return the folders that the programs need to run: their installation, and a wheel's libraries beside it."""
+    libraries = programs.parent.parent.with_name(f"{WHEEL}.libs")
+    return [programs.parent, libraries] if libraries.exists() else [programs.parent]
 
 
 def _from_wheel() -> list[Path]:

@@ -80,7 +80,7 @@ class RabbitServer(Server):
 
     def child(self) -> Child:
         """Start this node's `epmd` and describe the node for the present port."""
-        self.management_port = free_port()
+        self.management_port = free_port(self.management_port or None)
         epmd_port = free_port()
         self._write_config()
         self._start_epmd(epmd_port)

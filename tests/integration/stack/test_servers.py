@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from deploy.stack.account import Account, settle, unsettle, within_reach
+from deploy.stack.account import Account, forget_copies, settle, unsettle, within_reach
 from deploy.stack.errors import DidNotStart
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
@@ -231,4 +231,5 @@ def test_programs_behind_a_private_folder_are_copied_once(tmp_path: Path) -> Non
     assert NOBODY.reaches(copy / "bin" / "program")
     assert not (copy / "include").exists()
     assert within_reach([tree], NOBODY) == [copy]
-    unsettle(copy.parent)
+    forget_copies([tree])
+    assert not copy.exists()
