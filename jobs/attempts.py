@@ -67,7 +67,7 @@ def _start_statement() -> Any:
                 lease_expires_at=_clock + _lease,
                 started_at=_clock,
                 rung_at=None,
-                progress=None,
+                progress=null(),  # None would be stored as the JSON value null
             )
         )
         .returning(

@@ -1,0 +1,448 @@
+"""An attempt's life: start, extend, report, finish, and what it may no longer do once it was fenced."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, func
+
+from jobs import attempts as life
+from jobs import control, upkeep
+from jobs.database import transaction
+from jobs.model import Attempt, Settlement, Verdict, new_job_id
+from jobs.state import FINAL, JobState, Outcome, Reason
+from tests.factories import (
+    BROKEN,
+    cancelled,
+    failure,
+    new_job,
+    release,
+    rescue,
+    retry,
+    settle,
+    success,
+    throttled,
+)
+from tests.integration.jobs import scenes
+
+MINUTE = timedelta(minutes=1)
+
+
+def ask_for_cancel(engine: Engine, attempt: Attempt) -> None:
+    with transaction(engine) as connection:
+        assert control.cancel(connection, attempt.job_id) is JobState.RUNNING
+
+
+def held(engine: Engine, *attempts: Attempt) -> list[life.Held]:
+    with transaction(engine) as connection:
+        return life.extend(connection, [(attempt.job_id, attempt.number) for attempt in attempts])
+
+
+def report(engine: Engine, attempt: Attempt, value: int) -> bool:
+    with transaction(engine) as connection:
+        return life.progress(connection, attempt.job_id, attempt.number, {"step": value})
+
+
+def taken_over(engine: Engine) -> tuple[Attempt, Attempt]:
+    """Return an attempt that was rescued, and the one that came after it."""
+    old = scenes.lost(engine)
+    with transaction(engine) as connection:
+        upkeep.rescue_lost(connection)
+    (new,) = scenes.start(engine, old.job_id, worker="worker-2")
+    return old, new
+
+
+# Start
+
+
+def test_an_attempt_is_given_all_that_its_worker_needs(engine: Engine) -> None:
+    job = new_job(
+        task="billing.charge", payload='{"amount": 1}', queue="critical", priority=9, retry='{"max_retries": 7}',
+        time_limit_seconds=30.0, soft_time_limit_seconds=20.0, request_id="request-1", traceparent="00-1-2-01",
+    )  # fmt: skip
+    scenes.accepted(engine, job)
+    (attempt,) = scenes.start(engine, job.id, lease=MINUTE)
+
+    for name in ("task", "payload", "queue", "priority", "time_limit_seconds", "soft_time_limit_seconds",
+                 "request_id", "traceparent", "tenant"):  # fmt: skip
+        assert getattr(attempt, name) == getattr(job, name), name
+    assert (attempt.job_id, attempt.number, attempt.retry) == (job.id, 1, {"max_retries": 7})
+    assert (attempt.error_count, attempt.crash_count, attempt.throttle_count) == (0, 0, 0)
+    assert MINUTE <= attempt.lease_expires_at - attempt.started_at < MINUTE * 1.1
+
+
+def test_a_started_job_is_running_in_its_workers_name(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    found = scenes.row(engine, attempt.job_id)
+
+    assert (found["state"], found["worker"], found["attempt"]) == ("running", "worker-1", 1)
+    assert (found["started_at"], found["lease_expires_at"]) == (attempt.started_at, attempt.lease_expires_at)
+    assert found["rung_at"] is None
+    (kept,) = scenes.attempts_of(engine, attempt.job_id)
+    assert (kept["number"], kept["worker"], kept["started_at"]) == (1, "worker-1", attempt.started_at)
+    assert kept["outcome"] is None
+    scenes.assert_sound(engine, attempt.job_id)
+
+
+def test_a_second_delivery_starts_no_attempt(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.start(engine, attempt.job_id, worker="worker-2") == []
+    assert scenes.row(engine, attempt.job_id)["worker"] == "worker-1"
+    assert scenes.told(engine, attempt.job_id) == ["accept", "start"]
+
+
+def test_one_doorbell_twice_in_one_call_starts_one_attempt(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+
+    (attempt,) = scenes.start(engine, job_id, job_id)
+
+    assert attempt.number == 1
+
+
+def test_only_queued_jobs_start(engine: Engine) -> None:
+    ready = [scenes.queued(engine) for _ in range(3)]
+    others = [
+        scenes.scheduled(engine),
+        scenes.running(engine).job_id,
+        *(scenes.ended(engine, verdict) for verdict in (success(), failure(), cancelled(), retry())),
+        new_job_id(),
+    ]
+
+    begun = scenes.start(engine, *ready, *others)
+
+    assert {attempt.job_id for attempt in begun} == set(ready)
+
+
+def test_a_job_whose_time_has_passed_does_not_start(engine: Engine) -> None:
+    job_id, other = scenes.queued(engine), scenes.queued(engine)
+    scenes.change(engine, job_id, expires_at=func.now())
+    scenes.change(engine, other, expires_at=func.now() + MINUTE)
+
+    (begun,) = scenes.start(engine, job_id, other)
+
+    assert begun.job_id == other
+    assert scenes.state(engine, job_id) is JobState.QUEUED
+
+
+def test_attempts_are_numbered_from_one_without_gaps(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+    for number in range(1, 6):
+        (attempt,) = scenes.start(engine, job_id)
+        assert attempt.number == number
+        scenes.end(engine, attempt, release())
+
+    assert scenes.outcomes(engine, job_id) == ["interrupted"] * 5
+    scenes.assert_sound(engine, job_id)
+
+
+def test_a_new_attempt_begins_without_the_progress_of_the_last(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    report(engine, attempt, 5)
+    scenes.end(engine, attempt, release())
+    scenes.start(engine, attempt.job_id)
+
+    with engine.connect() as connection:
+        (unset,) = connection.exec_driver_sql("SELECT progress IS NULL FROM jobs").one()
+    assert unset
+
+
+# Extend, look, report
+
+
+def test_extend_prolongs_the_lease(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    scenes.let_lease_run_out(engine, attempt.job_id)
+
+    assert held(engine, attempt) == [life.Held(attempt.job_id, 1, cancel_requested=False)]
+    assert scenes.row(engine, attempt.job_id)["lease_expires_at"] > scenes.database_now(engine)
+
+
+def test_extend_and_look_tell_of_a_cancel(engine: Engine) -> None:
+    attempt, other = scenes.running(engine), scenes.running(engine)
+    ask_for_cancel(engine, attempt)
+
+    assert {one.job_id: one.cancel_requested for one in held(engine, attempt, other)} == {
+        attempt.job_id: True,
+        other.job_id: False,
+    }
+    with engine.connect() as connection:
+        looked = life.look(connection, [(attempt.job_id, 1), (other.job_id, 1)])
+    assert sorted(looked) == sorted(held(engine, attempt, other))
+
+
+def test_look_writes_nothing(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    before = scenes.row(engine, attempt.job_id)
+    with engine.connect() as connection:
+        life.look(connection, [(attempt.job_id, 1)])
+
+    assert scenes.row(engine, attempt.job_id) == before
+
+
+def test_an_attempt_that_was_replaced_holds_nothing(engine: Engine) -> None:
+    old, new = taken_over(engine)
+    before = scenes.row(engine, old.job_id)
+
+    assert [one.number for one in held(engine, old)] == []
+    with engine.connect() as connection:
+        assert life.look(connection, [(old.job_id, old.number)]) == []
+    assert not report(engine, old, 1)
+    assert scenes.row(engine, old.job_id) == before
+    assert [one.number for one in held(engine, new)] == [2]
+
+
+@pytest.mark.parametrize("verdict", [success(), failure(), retry(), release()])
+def test_an_attempt_that_has_ended_holds_nothing(engine: Engine, verdict: Verdict) -> None:
+    attempt = scenes.running(engine)
+    scenes.end(engine, attempt, verdict)
+
+    assert held(engine, attempt) == []
+    assert not report(engine, attempt, 1)
+
+
+def test_a_report_is_kept_and_changes_the_version(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    before = scenes.row(engine, attempt.job_id)["version"]
+
+    assert report(engine, attempt, 3)
+    found = scenes.row(engine, attempt.job_id)
+    assert (found["progress"], found["version"]) == ({"step": 3}, before + 1)
+
+
+def test_strays_are_found_by_their_workers_name(engine: Engine) -> None:
+    mine = scenes.running(engine)
+    other = scenes.start(engine, scenes.queued(engine), worker="worker-2")[0]
+    waiting = scenes.queued(engine)
+    with engine.connect() as connection:
+        found = life.strays(connection, [mine.job_id, other.job_id, waiting], worker="worker-1")
+
+    assert found == [(mine.job_id, 1)]
+
+
+# Finish
+
+
+def test_success_stores_the_result_and_ends_the_job(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.finish(engine, settle(attempt, success('{"sum": 3}'))) == [
+        life.Settled(attempt.job_id, 1, JobState.SUCCEEDED)
+    ]
+    found = scenes.row(engine, attempt.job_id)
+    assert (found["state"], found["result"], found["error"], found["reason"]) == ("succeeded", {"sum": 3}, None, None)
+    assert (found["worker"], found["lease_expires_at"]) == (None, None)
+    assert attempt.started_at <= found["finished_at"] <= scenes.database_now(engine)
+    (kept,) = scenes.attempts_of(engine, attempt.job_id)
+    assert (kept["outcome"], kept["error"]) == ("succeeded", None)
+    assert kept["started_at"] <= kept["finished_at"]
+    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "succeed"]
+    scenes.assert_sound(engine, attempt.job_id)
+
+
+def test_success_after_an_error_leaves_the_error_with_its_attempt_alone(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    scenes.end(engine, attempt, retry(seconds=0))
+    with transaction(engine) as connection:
+        upkeep.release_due(connection)
+    (second,) = scenes.start(engine, attempt.job_id)
+    assert scenes.row(engine, attempt.job_id)["error"] == BROKEN.as_json()
+    scenes.end(engine, second, success())
+
+    assert scenes.row(engine, attempt.job_id)["error"] is None
+    assert [kept["error"] for kept in scenes.attempts_of(engine, attempt.job_id)] == [BROKEN.as_json(), None]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERRORED, Outcome.TIMED_OUT])
+def test_a_retry_waits_counts_the_error_and_keeps_it(engine: Engine, outcome: Outcome) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.end(engine, attempt, retry(seconds=60, outcome=outcome)) is JobState.RETRYING
+    found, now = scenes.row(engine, attempt.job_id), scenes.database_now(engine)
+    assert timedelta(seconds=50) < found["run_at"] - now <= MINUTE
+    assert (found["error_count"], found["crash_count"], found["throttle_count"]) == (1, 0, 0)
+    assert (found["error"], found["finished_at"], found["worker"]) == (BROKEN.as_json(), None, None)
+    assert scenes.outcomes(engine, attempt.job_id) == [outcome.value]
+
+
+def test_a_throttle_waits_and_counts_no_error(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.end(engine, attempt, throttled()) is JobState.RETRYING
+    found = scenes.row(engine, attempt.job_id)
+    assert (found["error_count"], found["crash_count"], found["throttle_count"]) == (0, 0, 1)
+    assert scenes.outcomes(engine, attempt.job_id) == ["interrupted"]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_failure_is_a_dead_letter_with_its_reason(engine: Engine, reason: Reason) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.end(engine, attempt, failure(reason)) is JobState.FAILED
+    found = scenes.row(engine, attempt.job_id)
+    assert (found["reason"], found["error"], found["closed_at"]) == (reason.value, BROKEN.as_json(), None)
+    assert found["finished_at"] is not None
+    assert scenes.events_of(engine, attempt.job_id)[-1]["facts"] == {"outcome": "errored", "reason": reason.value}
+
+
+def test_a_release_gives_the_job_back_without_a_doorbell_and_counts_nothing(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    run_at = scenes.row(engine, attempt.job_id)["run_at"]
+
+    assert scenes.end(engine, attempt, release()) is JobState.QUEUED
+    found = scenes.row(engine, attempt.job_id)
+    assert (found["rung_at"], found["run_at"], found["finished_at"]) == (None, run_at, None)
+    assert (found["error_count"], found["crash_count"], found["throttle_count"]) == (0, 0, 0)
+
+
+def test_a_rescue_counts_a_crash_and_no_error(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.end(engine, attempt, rescue()) is JobState.QUEUED
+    found = scenes.row(engine, attempt.job_id)
+    assert (found["error_count"], found["crash_count"]) == (0, 1)
+    assert scenes.outcomes(engine, attempt.job_id) == ["lost"]
+
+
+def test_the_counts_reach_the_next_attempt(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+    for verdict in (retry(), throttled(), rescue(), retry(outcome=Outcome.TIMED_OUT)):
+        scenes.change(engine, job_id, state="queued")
+        (attempt,) = scenes.start(engine, job_id)
+        scenes.end(engine, attempt, verdict)
+    scenes.change(engine, job_id, state="queued")
+    (last,) = scenes.start(engine, job_id)
+
+    assert (last.error_count, last.crash_count, last.throttle_count) == (2, 1, 1)
+
+
+def test_many_attempts_end_in_one_call_each_in_its_own_way(engine: Engine) -> None:
+    verdicts = [success(), retry(), throttled(), failure(), release(), rescue(), cancelled()]
+    begun = scenes.start(engine, *(scenes.queued(engine) for _ in verdicts))
+
+    done = scenes.finish(engine, *(settle(a, v) for a, v in zip(begun, verdicts, strict=True)))
+
+    states = {settled.job_id: settled.state.value for settled in done}
+    assert [states[attempt.job_id] for attempt in begun] == [
+        "succeeded", "retrying", "retrying", "failed", "queued", "queued", "cancelled",
+    ]  # fmt: skip
+    for attempt in begun:
+        scenes.assert_sound(engine, attempt.job_id)
+        found = scenes.row(engine, attempt.job_id)
+        assert (found["finished_at"] is not None) == (found["state"] in FINAL)
+
+
+def test_nothing_to_finish_is_no_work(engine: Engine) -> None:
+    assert scenes.finish(engine) == []
+    assert scenes.start(engine) == []
+    assert held(engine) == []
+
+
+# A cancel that was asked for
+
+
+@pytest.mark.parametrize("verdict", [retry(), throttled(), release(), rescue(), cancelled()])
+def test_a_job_that_should_stop_does_not_go_on(engine: Engine, verdict: Verdict) -> None:
+    attempt = scenes.running(engine)
+    ask_for_cancel(engine, attempt)
+
+    assert scenes.end(engine, attempt, verdict) is JobState.CANCELLED
+    found = scenes.row(engine, attempt.job_id)
+    assert found["finished_at"] is not None
+    assert scenes.outcomes(engine, attempt.job_id) == ["cancelled"]
+    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "cancel_requested", "cancel"]
+
+
+def test_work_that_was_done_is_done_although_a_cancel_was_asked_for(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    ask_for_cancel(engine, attempt)
+
+    assert scenes.end(engine, attempt, success()) is JobState.SUCCEEDED
+    assert scenes.row(engine, attempt.job_id)["result"] == {"ok": True}
+
+
+def test_a_last_error_is_a_failure_although_a_cancel_was_asked_for(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    ask_for_cancel(engine, attempt)
+
+    assert scenes.end(engine, attempt, failure()) is JobState.FAILED
+
+
+# Fencing
+
+
+@pytest.mark.parametrize("verdict", [success(), retry(), failure(), release(), rescue(), cancelled()])
+def test_an_attempt_that_was_replaced_ends_nothing(engine: Engine, verdict: Verdict) -> None:
+    old, new = taken_over(engine)
+
+    assert scenes.end(engine, old, verdict) is None
+    found = scenes.row(engine, old.job_id)
+    assert (found["state"], found["attempt"], found["worker"]) == ("running", 2, "worker-2")
+    assert found["result"] is None
+    assert (found["error_count"], found["crash_count"]) == (0, 1)
+    assert scenes.outcomes(engine, old.job_id) == ["lost", None]
+    assert scenes.end(engine, new, success()) is JobState.SUCCEEDED
+
+
+def test_a_refused_end_is_told_once(engine: Engine) -> None:
+    old, _new = taken_over(engine)
+    for _ in range(3):
+        scenes.end(engine, old, success())
+    scenes.end(engine, old, failure())
+
+    fenced = [event for event in scenes.events_of(engine, old.job_id) if event["name"] == "fenced"]
+    assert [event["facts"] for event in fenced] == [
+        {"fenced_attempt": 1, "outcome": "succeeded"},
+        {"fenced_attempt": 1, "outcome": "errored"},
+    ]
+    assert [(event["state"], event["attempt"]) for event in fenced] == [("running", 2)] * 2
+    scenes.assert_sound(engine, old.job_id)
+
+
+def test_an_end_that_is_told_again_is_no_fencing(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    scenes.end(engine, attempt, success())
+
+    assert scenes.end(engine, attempt, success()) is None
+    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "succeed"]
+
+
+def test_one_end_twice_in_one_call_counts_once(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+
+    done = scenes.finish(engine, settle(attempt, retry()), settle(attempt, retry()))
+
+    assert len(done) == 1
+    assert scenes.row(engine, attempt.job_id)["error_count"] == 1
+    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "retry"]
+
+
+def test_the_others_of_a_call_stand_when_one_is_refused(engine: Engine) -> None:
+    old, _new = taken_over(engine)
+    good = scenes.running(engine)
+
+    done = scenes.finish(engine, settle(old), settle(good), Settlement(new_job_id(), 1, success()))
+
+    assert [settled.job_id for settled in done] == [good.job_id]
+
+
+def test_a_number_that_is_still_to_come_is_refused(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+
+    assert scenes.finish(engine, Settlement(attempt.job_id, 2, success())) == []
+    assert scenes.state(engine, attempt.job_id) is JobState.RUNNING
+
+
+def test_the_outcome_of_an_attempt_can_be_asked_for(engine: Engine) -> None:
+    attempt = scenes.running(engine)
+    with engine.connect() as connection:
+        assert life.outcome_of(connection, attempt.job_id, 1) is None
+    scenes.end(engine, attempt, failure())
+    with engine.connect() as connection:
+        assert life.outcome_of(connection, attempt.job_id, 1) is Outcome.ERRORED
+        assert life.outcome_of(connection, attempt.job_id, 2) is None
+
+
+def test_every_event_that_ends_an_attempt_was_tried_here() -> None:
+    tried = {verdict.event for verdict in (success(), retry(), failure(), release(), rescue(), cancelled())}
+
+    assert tried == set(life._FINISHING)
