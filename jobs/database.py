@@ -122,7 +122,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except (DBAPIError, PoolTimeout) as error:
         if is_outage(error):
-            engine.dispose()  # its other connections are most likely dead too
+            if isinstance(error, DBAPIError):
+                engine.dispose()  # its other connections are most likely dead too
             raise DatabaseUnavailable from error
         raise
 

@@ -159,6 +159,11 @@ def accept(connection: Connection, submissions: Sequence[Submission]) -> list[An
     return [answers[index] for index in range(len(submissions))]
 
 
+def any_stored(connection: Connection, ids: Sequence[JobId]) -> bool:
+    """Tell whether one of these jobs is stored: after a COMMIT of unknown outcome, whether it happened."""
+    return connection.scalar(select(jobs.c.id).where(jobs.c.id.in_(ids)).limit(1)) is not None
+
+
 def doorbells(answers: Iterable[Answer]) -> list[Doorbell]:
     """Return what dispatch has to ring after the commit: new jobs that are ready."""
     return [

@@ -10,6 +10,7 @@ import structlog
 
 from jobs.errors import BrokerUnavailable
 from jobs.model import Doorbell, JobId
+from jobs.telemetry.metrics import Instruments
 from tasks.publisher import DoorbellPublisher
 
 log = structlog.get_logger()
@@ -24,7 +25,9 @@ PAUSE_AFTER_OUTAGE: Final = 1.0
 class Dispatcher:
     """Takes doorbells from any thread and rings them in batches; gives back what it could not ring."""
 
-    def __init__(self, publisher: DoorbellPublisher, give_back: Callable[[Sequence[JobId]], None]) -> None:
+    def __init__(
+        self, publisher: DoorbellPublisher, give_back: Callable[[Sequence[JobId]], None], instruments: Instruments
+    ) -> None:
         """Ring with `publisher`; call `give_back` with the jobs whose doorbells did not get through."""
         self._publisher = publisher
         self._give_back = give_back
@@ -33,8 +36,8 @@ class Dispatcher:
         self._closing = False
         self._down_until = 0.0
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
-        self.rung = 0
-        self.failed = 0
+        self._rung = instruments["doorbells_rung"]
+        self._failed = instruments["doorbells_failed"]
 
     def start(self) -> None:
         """Begin to ring."""
@@ -47,7 +50,7 @@ class Dispatcher:
             self._waiting.extend(doorbells[:room])
             self._news.notify()
         if room < len(doorbells):
-            self.failed += len(doorbells) - room
+            self._failed.inc(len(doorbells) - room)
             log.warning("doorbells_left_to_upkeep", count=len(doorbells) - room)
 
     def close(self, timeout: float = 2.0) -> None:
@@ -65,7 +68,7 @@ class Dispatcher:
                 continue
             try:
                 self._publisher.ring(batch)
-                self.rung += len(batch)
+                self._rung.inc(len(batch))
             except BrokerUnavailable as error:
                 self._fail(batch, error)
             except Exception:
@@ -83,7 +86,7 @@ class Dispatcher:
         if error is not None:
             self._down_until = time.monotonic() + PAUSE_AFTER_OUTAGE
             log.warning("broker_unavailable", reason=str(error), count=len(batch))
-        self.failed += len(batch)
+        self._failed.inc(len(batch))
         try:
             self._give_back([bell.id for bell in batch])
         except Exception as problem:  # noqa: BLE001 - upkeep finds the jobs by their age as well

@@ -1,0 +1,117 @@
+"""The API's composition root: settings, database, dispatch and routes become one ASGI application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+
+from api import openapi, problems
+from api.edge import Edge
+from api.group_commit import GroupCommit
+from api.readiness import Readiness
+from api.replays import replay
+from api.routes import dead_letters, jobs, operations
+from api.routes import tasks as task_routes
+from api.scrape import Scrape
+from api.security import Doorman
+from api.settings import ApiSettings
+from api.submission import Intake
+from api.waiting import Lookout
+from jobs import upkeep
+from jobs.database import DatabaseSettings, open_engine, transaction
+from jobs.errors import ConfigurationError
+from jobs.model import JobId
+from jobs.telemetry import logs
+from jobs.telemetry.metrics import Instruments
+from tasks.app import celery_app, load_catalogue
+from tasks.app import settings as task_settings
+from tasks.dispatch import Dispatcher
+from tasks.publisher import DoorbellPublisher
+from tasks.settings import TaskSettings
+
+METRICS: Final = (
+    "http_requests",
+    "http_request_seconds",
+    "jobs_accepted",
+    "jobs_replayed",
+    "group_commit_size",
+    "doorbells_rung",
+    "doorbells_failed",
+)
+BATCHES_AT_ONCE: Final = 4
+"""Batches that one process works on at the same time; each holds a connection."""
+
+
+def release_version() -> str:
+    """Return the version of this release."""
+    try:
+        return version("penstock")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _give_back(engine: Engine) -> Callable[[Sequence[JobId]], None]:
+    def give_back(ids: Sequence[JobId]) -> None:
+        with transaction(engine) as connection:
+            upkeep.mark_unrung(connection, ids)
+
+    return give_back
+
+
+def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings) -> FastAPI:
+    """Return the application; nothing connects before it starts."""
+    if tasks.broker_url is None:
+        raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
+    url = tasks.broker_url.get_secret_value()
+    engine = open_engine(database, application_name="penstock-api")
+    writer = open_engine(database, application_name="penstock-intake", pool_size=BATCHES_AT_ONCE + 1)
+    instruments = Instruments(CollectorRegistry(), *METRICS)
+    publisher = DoorbellPublisher(url, tasks.queues)
+    dispatcher = Dispatcher(publisher, _give_back(engine), instruments)
+    commits = GroupCommit(writer, dispatcher.ring, instruments, waiting_limit=settings.waiting_limit)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        dispatcher.start()
+        commits.start()
+        yield
+        await asyncio.to_thread(commits.close)
+        await asyncio.to_thread(dispatcher.close)
+        writer.dispose()
+        engine.dispose()
+
+    app = FastAPI(
+        title="Penstock",
+        version=release_version(),
+        description="Submit jobs over HTTP; they are durable when you read 202.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.engine = engine
+    app.state.commits = commits
+    app.state.dispatcher = dispatcher
+    app.state.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+    app.state.intake = Intake(load_catalogue(celery_app, tasks), tasks.queues)
+    app.state.lookout = Lookout(engine)
+    app.state.doorman = Doorman(engine)
+    app.state.readiness = Readiness(engine, url)
+    app.state.scrape = Scrape(instruments.registry, engine)
+    app.state.replays = partial(replay, engine)
+    for module in (jobs, dead_letters, task_routes, operations):
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Edge, instruments=instruments)
+    return app
+
+
+def create_app() -> Any:
+    """Return the application for the settings of the environment; what uvicorn calls in each process."""
+    logs.configure(logs.LogSettings(), role="api")
+    return create(ApiSettings(), DatabaseSettings(), task_settings())

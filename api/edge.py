@@ -1,0 +1,89 @@
+"""The edge of the API: what every request gets before and after its route, in one plain ASGI layer."""
+
+import os
+import re
+import time
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobs.telemetry.metrics import Instruments
+
+log = structlog.get_logger()
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+#: After the OWASP REST Security Cheat Sheet: answers are data, never a page, and are not kept by caches.
+_HEADERS: Final = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
+_DOCS: Final = ("/docs", "/redoc")
+"""The interactive pages need scripts: the policy above would blank them."""
+
+
+class Edge:
+    """Gives each request an id and a trace, each answer its headers, and both a place in logs and metrics."""
+
+    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
+        """Wrap `app`."""
+        self._app = app
+        self._requests = instruments["http_requests"]
+        self._seconds = instruments["http_request_seconds"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["request_id"], scope["traceparent"] = request_id, _ = _identify(scope)
+        began = time.perf_counter()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _with_headers(message["headers"], scope["path"], request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                self._record(scope, status, time.perf_counter() - began)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's own pattern, never the path: a path holds ids, and strangers choose it.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope.get("route") else "OTHER"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+        if status >= 500:  # noqa: PLR2004 - server errors
+            log.warning("http_request", method=method, route=route, status=status, seconds=round(seconds, 4))
+
+
+def _identify(scope: Scope) -> tuple[str, str]:
+    """Return the request's id and W3C trace context: the client's when they are well formed, else new ones."""
+    request_id = traceparent = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            traceparent = value.decode()
+    if request_id is None or traceparent is None:
+        noise = os.urandom(40).hex()
+        request_id = request_id or noise[:32]
+        traceparent = traceparent or f"00-{noise[32:64]}-{noise[64:]}-00"
+    return request_id, traceparent
+
+
+def _with_headers(given: Any, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
+    names = {name for name, _ in given}
+    extra = [] if path.startswith(_DOCS) else [header for header in _HEADERS if header[0] not in names]
+    return [*given, *extra, (b"x-request-id", request_id.encode())]

@@ -1,0 +1,171 @@
+"""Concurrent submissions share one transaction, with no timer: whoever waits when a commit ends goes next.
+
+When nothing else is going on a submission is committed at once and alone. Under load the time of one
+commit gathers the next group by itself.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, DBAPIError
+
+from api.problems import Overloaded
+from jobs import intake
+from jobs.database import is_collision, transaction
+from jobs.errors import DatabaseUnavailable, InvalidPayload, PenstockError
+from jobs.intake import Answer
+from jobs.model import Acceptance, Doorbell, Submission
+from jobs.telemetry.metrics import Instruments
+
+log = structlog.get_logger()
+
+LARGEST_GROUP: Final = 200
+_TRIES: Final = 3
+
+Ring = Callable[[Sequence[Doorbell]], None]
+Waiting = tuple[Submission, asyncio.Future[Answer]]
+
+
+def commit(engine: Engine, submissions: Sequence[Submission]) -> list[Answer]:
+    """Accept `submissions` in one transaction and return their answers, which are durable.
+
+    A COMMIT whose answer was cut off is looked into: the jobs' ids are ours, so either they are there or
+    the group is tried again. Raises `DatabaseUnavailable` when PostgreSQL stays away.
+    """
+    for left in reversed(range(_TRIES)):
+        answers: list[Answer] | None = None
+        try:
+            with transaction(engine) as connection:
+                answers = intake.accept(connection, submissions)
+        except DatabaseUnavailable:
+            if not left:
+                raise
+            if answers is not None and _was_committed(engine, answers):
+                return answers
+        except DBAPIError as error:
+            if not left or not is_collision(error):
+                raise
+        else:
+            return answers
+    raise AssertionError("the last try returns or raises")
+
+
+def _was_committed(engine: Engine, answers: Sequence[Answer]) -> bool:
+    ids = [r.id for a in answers if isinstance(a, Acceptance) and not a.replayed for r in a.receipts]
+    with transaction(engine) as connection:
+        return intake.any_stored(connection, ids)
+
+
+class GroupCommit:
+    """Takes submissions from the event loop and commits them from one thread."""
+
+    def __init__(self, engine: Engine, ring: Ring, instruments: Instruments, *, waiting_limit: int) -> None:
+        """Commit with `engine`; hand the doorbells of what was accepted to `ring`."""
+        self._engine = engine
+        self._ring = ring
+        self._size = instruments["group_commit_size"]
+        self._accepted = instruments["jobs_accepted"]
+        self._replayed = instruments["jobs_replayed"]
+        self._limit = waiting_limit
+        self._waiting: deque[Waiting] = deque()
+        self._news = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+
+    async def submit(self, submission: Submission) -> Answer:
+        """Return the answer once it is durable. Raises `Overloaded`, `DatabaseUnavailable`."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        with self._news:
+            if len(self._waiting) >= self._limit or self._closing:
+                raise Overloaded
+            self._waiting.append((submission, future))
+            self._news.notify()
+        return await future
+
+    def submit_alone(self, submission: Submission) -> Answer:
+        """Commit one large submission in this thread, beside the groups."""
+        answers = self._commit([submission])
+        self._after_commit([submission], answers)
+        return answers[0]
+
+    def close(self) -> None:
+        """Commit what waits and stop."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while group := self._next():
+            try:
+                submissions = [submission for submission, _ in group]
+                answers = self._commit(submissions)
+                _resolve(group, answers)
+                self._after_commit(submissions, answers)
+            except Exception as error:
+                if not isinstance(error, PenstockError):
+                    log.exception("group_commit_failed", count=len(group))
+                _resolve(group, [error] * len(group))
+
+    def _next(self) -> list[Waiting]:
+        with self._news:
+            while not self._waiting and not self._closing:
+                self._news.wait()
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+
+    def _commit(self, submissions: Sequence[Submission]) -> list[Answer]:
+        """Commit a group; when PostgreSQL refuses somebody's data, each alone, so that only that one is refused."""
+        try:
+            return commit(self._engine, submissions)
+        except DataError:
+            if len(submissions) == 1:
+                field = {"field": "payload", "message": "holds a value that PostgreSQL cannot store"}
+                return [InvalidPayload(errors=[field])]
+            return [self._commit([submission])[0] for submission in submissions]
+
+    def _after_commit(self, submissions: Sequence[Submission], answers: Sequence[Answer]) -> None:
+        self._ring(intake.doorbells(answers))
+        self._size.observe(len(submissions))
+        for submission, answer in zip(submissions, answers, strict=True):
+            if not isinstance(answer, Acceptance):
+                continue
+            if answer.replayed:
+                self._replayed.inc()
+                continue
+            for receipt in answer.receipts:
+                self._accepted.labels(receipt.task, receipt.queue).inc()
+            first = submission.jobs[0]
+            log.info(
+                "jobs_accepted",
+                request_id=first.request_id,
+                job_id=str(first.id),
+                task=first.task,
+                count=len(submission.jobs),
+            )
+
+
+def _resolve(group: Sequence[Waiting], answers: Sequence[Answer | Exception]) -> None:
+    """Wake the waiting requests, one wake-up for each event loop."""
+    loop = group[0][1].get_loop()
+
+    def wake() -> None:
+        for (_, future), answer in zip(group, answers, strict=True):
+            if future.done():  # the client has left
+                continue
+            if isinstance(answer, Acceptance):
+                future.set_result(answer)
+            else:
+                future.set_exception(answer)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(wake)

@@ -1,0 +1,157 @@
+"""Errors as RFC 9457 problems: one table from the classes of errors to what a client sees."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from jobs import errors
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPES: Final = "/problems/"
+
+
+class Unauthorized(errors.PenstockError):
+    """Send a valid API key as `Authorization: Bearer <key>`; `penstock keys create` makes one."""
+
+
+class MalformedBody(errors.RefusedError):
+    """The body is not JSON."""
+
+
+class InvalidRequest(errors.RefusedError):
+    """Some fields are missing, unknown or out of range."""
+
+
+class BodyTooLarge(errors.RefusedError):
+    """The body is larger than the limit."""
+
+
+class UnsupportedMediaType(errors.RefusedError):
+    """Send the body as uncompressed application/json."""
+
+
+class Overloaded(errors.Unavailable):
+    """More submissions are waiting than this process takes; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a class of errors looks like from outside."""
+
+    slug: str
+    status: int
+    title: str
+    retry_after_seconds: int | None = None
+
+
+#: Every error that a request can meet. A subclass without a row of its own is shown as its parent.
+PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
+    MalformedBody: Problem("malformed-body", 400, "The body is not JSON"),
+    errors.MalformedIdempotencyKey: Problem("malformed-idempotency-key", 400, "The Idempotency-Key is malformed"),
+    errors.InvalidCursor: Problem("invalid-cursor", 400, "The cursor does not belong to this list"),
+    Unauthorized: Problem("unauthorized", 401, "No valid API key"),
+    errors.NotFound: Problem("not-found", 404, "There is no such thing"),
+    errors.StaleTransition: Problem("wrong-state", 409, "The job's state does not allow this"),
+    errors.UniqueKeyTaken: Problem("unique-key-taken", 409, "An unfinished job holds this unique key"),
+    BodyTooLarge: Problem("body-too-large", 413, "The body is too large"),
+    UnsupportedMediaType: Problem("unsupported-media-type", 415, "The body must be plain application/json"),
+    errors.UnknownTask: Problem("unknown-task", 422, "No task has this name"),
+    errors.UnknownQueue: Problem("unknown-queue", 422, "No queue has this name"),
+    errors.InvalidPayload: Problem("invalid-payload", 422, "The payload does not fit the task"),
+    errors.InvalidJob: Problem("invalid-job", 422, "The job's options do not fit together"),
+    errors.IdempotencyKeyReused: Problem("idempotency-key-reused", 422, "The key belongs to a different request"),
+    InvalidRequest: Problem("invalid-request", 422, "The request is not valid"),
+    errors.RefusedError: Problem("refused", 422, "The request cannot be accepted"),
+    errors.DatabaseUnavailable: Problem("database-unavailable", 503, "PostgreSQL is away", 2),
+    Overloaded: Problem("overloaded", 503, "Too much is waiting", 1),
+    errors.Unavailable: Problem("unavailable", 503, "A dependency is away", 2),
+    errors.PenstockError: Problem("internal-error", 500, "Something went wrong inside Penstock"),
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the row for `error`: that of its nearest class."""
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return PROBLEMS[errors.PenstockError]
+
+
+def render(error: Exception, *, path: str, request_id: str | None) -> Response:
+    """Return the answer for `error`; an unforeseen one tells nothing but the request's id."""
+    problem = problem_of(error)
+    known = isinstance(error, errors.PenstockError)
+    body: dict[str, Any] = {
+        "type": TYPES + problem.slug,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(error) if known else "The request id finds this in the logs.",
+        "instance": path,
+        "request_id": request_id,
+    }
+    if isinstance(error, errors.RefusedError):
+        body |= {"errors": error.errors} if error.errors else {}
+        body |= {"index": error.index} if error.index is not None else {}
+        body |= {name: value for name, value in error.facts.items() if value is not None}
+    if isinstance(error, errors.StaleTransition) and error.state:
+        body["state"] = error.state
+    return _answer(problem.status, body, _headers(problem))
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    headers = {}
+    if problem.retry_after_seconds is not None:
+        headers["Retry-After"] = str(problem.retry_after_seconds)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    content = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return Response(content, status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem."""
+
+    async def on_error(request: Request, error: Exception) -> Response:
+        if problem_of(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, errors.Unavailable):
+            log.error("request_failed", exc_info=error)
+        return render(error, path=request.url.path, request_id=request.scope.get("request_id"))
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+        found = [
+            {"field": ".".join(map(str, one["loc"][1:])) or str(one["loc"][0]), "message": one["msg"]}
+            for one in error.errors()
+        ]
+        return await on_error(request, InvalidRequest(errors=found))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - the same
+        status = HTTPStatus(error.status_code)
+        body = {
+            "type": TYPES + status.phrase.lower().replace(" ", "-"),
+            "title": status.phrase,
+            "status": status.value,
+            "detail": status.description or status.phrase,
+            "instance": request.url.path,
+            "request_id": request.scope.get("request_id"),
+        }
+        return _answer(status.value, body, error.headers or {})
+
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(errors.PenstockError, on_error)
+    app.add_exception_handler(Exception, on_error)

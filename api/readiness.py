@@ -1,0 +1,67 @@
+"""Each dependency by its name."""
+
+import time
+from typing import Final
+
+from kombu import Connection as BrokerConnection
+from sqlalchemy import Engine, text
+
+from api.schemas import Dependency
+from api.schemas import Readiness as View
+from jobs import registry
+from jobs.database import reading
+from jobs.errors import DatabaseUnavailable
+from jobs.migrations import head
+from tasks.topology import transport_options
+
+REMEMBERED_FOR: Final = 1.0
+"""Seconds for which the broker is not asked again, so that probes cost it nothing."""
+
+
+class Readiness:
+    """Looks at PostgreSQL, its schema, the broker and the workers."""
+
+    def __init__(self, engine: Engine, broker_url: str) -> None:
+        """Look at these."""
+        self._engine = engine
+        self._broker_url = broker_url
+        self._head = head()
+        self._broker = Dependency(ok=False, detail="not looked at yet")
+        self._looked_at = float("-inf")
+
+    def look(self) -> View:
+        """Return what is there now; ready means that jobs can be accepted."""
+        database, schema, alive = self._look_at_database()
+        dependencies = {"postgresql": database, "schema": schema, "broker": self._look_at_broker()}
+        ready = database.ok and schema.ok
+        return View(status="ready" if ready else "not_ready", dependencies=dependencies, workers_alive=alive)
+
+    def _look_at_database(self) -> tuple[Dependency, Dependency, int | None]:
+        try:
+            with reading(self._engine) as connection:
+                exists = connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
+                found = connection.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
+                alive = registry.count_alive(connection) if found else None
+        except DatabaseUnavailable:
+            return Dependency(ok=False, detail="does not answer"), Dependency(ok=False, detail="unknown"), None
+        current = found == self._head
+        detail = None if current else f"is at {found or 'nothing'}, needs {self._head}: run penstock migrate"
+        return Dependency(ok=True), Dependency(ok=current, detail=detail), alive
+
+    def _look_at_broker(self) -> Dependency:
+        now = time.monotonic()
+        if now - self._looked_at < REMEMBERED_FOR:
+            return self._broker
+        options = {**transport_options(self._broker_url), "socket_timeout": 2}
+        broker = BrokerConnection(self._broker_url, transport_options=options, connect_timeout=2)
+        try:
+            broker.connect()
+            if self._broker_url.startswith("redis"):
+                broker.default_channel  # noqa: B018 - Redis is asked at the first channel, not at connect
+            self._broker = Dependency(ok=True)
+        except Exception as error:  # noqa: BLE001 - each transport fails in its own ways, and all mean the same here
+            self._broker = Dependency(ok=False, detail=f"does not answer ({type(error).__name__})")
+        finally:
+            broker.collect(socket_timeout=0.5)
+        self._looked_at = now
+        return self._broker

@@ -1,0 +1,56 @@
+"""Jobs that failed for good, for people to look at, send again, or let go."""
+
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api import schemas
+from api.problems import InvalidRequest
+from api.routes import answer, problems, read_from, write_to
+from api.routes.jobs import IdempotencyKey, replay_job
+from api.security import Caller
+from jobs import control, search
+from jobs.state import Reason
+
+router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
+
+
+@router.get("", response_model=schemas.DeadLetterPage, responses=problems(400, 422), summary="Look at dead letters")
+async def list_dead_letters(
+    request: Request,
+    caller: Caller,
+    task: Annotated[str | None, Query(max_length=200)] = None,
+    reason: Reason | None = None,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=search.MAX_PAGE)] = 50,
+) -> Response:
+    """Return the failed jobs that were neither replayed nor discarded, newest first."""
+    if task is not None and "\0" in task:
+        raise InvalidRequest(errors=[{"field": "task", "message": "holds the character NUL"}])
+    query = partial(search.dead_letters, tenant=caller.tenant, task=task, reason=reason, cursor=cursor, limit=limit)
+    page = await read_from(request, query)
+    letters = [schemas.DeadLetter.of(row) for row in page.rows]
+    return answer(schemas.DeadLetterPage(dead_letters=letters, next_cursor=page.next_cursor))
+
+
+@router.post(
+    "/{job_id}/replay",
+    status_code=201,
+    response_model=schemas.Accepted,
+    responses=problems(400, 404, 409, 413, 415, 422),
+    summary="Replay a dead letter",
+    openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True},
+)
+async def replay(request: Request, caller: Caller, job_id: UUID, idempotency_key: IdempotencyKey = None) -> Response:
+    """Make a new job of the dead letter, with its payload or another, and take it off the list."""
+    return await replay_job(request, caller, job_id, idempotency_key)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404, 422), summary="Discard a dead letter")
+async def discard(request: Request, caller: Caller, job_id: UUID) -> Response:
+    """Take the dead letter off the list; the job stays readable."""
+    await write_to(request, partial(control.close, job_id=job_id, tenant=caller.tenant))
+    return Response(status_code=204)

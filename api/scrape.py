@@ -1,0 +1,64 @@
+"""What /metrics answers: this process's counts, or those of all its siblings, and the state of the queues."""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine
+
+from jobs import registry, search
+from jobs.database import reading
+from jobs.errors import DatabaseUnavailable
+from jobs.telemetry.metrics import CONTRACT, PREFIX
+
+_MEANING: Final = {metric.name: metric.meaning for metric in CONTRACT}
+
+
+class QueuesCollector(Collector):
+    """Counts unfinished jobs and living workers in PostgreSQL at each scrape."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Count with `engine`."""
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the gauges; nothing when PostgreSQL is away, so that no stale number is shown."""
+        try:
+            with reading(self._engine) as connection:
+                counts = search.count_by_state(connection)
+                alive = registry.count_alive(connection)
+        except DatabaseUnavailable:
+            return
+        jobs = GaugeMetricFamily(PREFIX + "jobs", _MEANING["jobs"], labels=("queue", "state"))
+        for queue, state, count in counts:
+            jobs.add_metric((queue, state), count)
+        yield jobs
+        yield GaugeMetricFamily(PREFIX + "workers_alive", _MEANING["workers_alive"], value=alive)
+
+    def describe(self) -> Iterator[Metric]:
+        """Return nothing: registering must not ask the database."""
+        return iter(())
+
+
+class Scrape:
+    """Renders the metrics of the API."""
+
+    def __init__(self, own: CollectorRegistry, engine: Engine) -> None:
+        """Render `own`, or, where several processes share the port, what all of them wrote."""
+        self._own = own
+        self._queues = QueuesCollector(engine)
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the text and its media type."""
+        shown = CollectorRegistry()
+        shown.register(self._queues)
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            MultiProcessCollector(shown)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+            return generate_latest(shown), CONTENT_TYPE_LATEST
+        return generate_latest(self._own) + generate_latest(shown), CONTENT_TYPE_LATEST

@@ -1,0 +1,66 @@
+"""Who is asking: API keys as bearer tokens (RFC 6750)."""
+
+import asyncio
+import hashlib
+import time
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import Engine
+
+from api.problems import Unauthorized
+from jobs import keys
+from jobs.database import reading
+from jobs.keys import Principal
+
+REMEMBERED_FOR: Final = 5.0
+"""Seconds for which a key is not looked up again: how long a revoked key may still work."""
+MOST_REMEMBERED: Final = 10_000
+
+bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer pns_...`")
+
+
+class Doorman:
+    """Knows the keys that were genuine a moment ago; asks PostgreSQL about all others."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Ask with `engine`."""
+        self._engine = engine
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+
+    async def admit(self, key: str) -> Principal:
+        """Return whose key this is. Raises `Unauthorized`, `DatabaseUnavailable`."""
+        # Remembered by digest: how long the look-up takes tells nothing about any stored key.
+        digest = hashlib.sha256(key.encode("utf-8", "replace")).digest()
+        found = self._known.get(digest)
+        now = time.monotonic()
+        if found is not None and found[0] > now:
+            return found[1]
+        if keys.parse(key) is None:
+            raise Unauthorized
+        principal = await asyncio.to_thread(self._look_up, key)
+        if principal is None:
+            self._known.pop(digest, None)
+            raise Unauthorized
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (now + REMEMBERED_FOR, principal)
+        return principal
+
+    def _look_up(self, key: str) -> Principal | None:
+        with reading(self._engine) as connection:
+            return keys.authenticate(connection, key)
+
+
+async def require_key(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Principal:
+    """Return whose key the request carries. Raises `Unauthorized`."""
+    if credentials is None:
+        raise Unauthorized
+    doorman: Doorman = request.app.state.doorman
+    return await doorman.admit(credentials.credentials)
+
+
+Caller = Annotated[Principal, Depends(require_key)]

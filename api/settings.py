@@ -1,0 +1,29 @@
+"""What the API process must know."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ApiSettings(BaseSettings):
+    """Where the API listens, and what it takes in."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
+
+    api_host: Annotated[str, Field(description="The address that the API listens on")] = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65_535, description="The port that the API listens on")] = 8000
+    api_processes: Annotated[int, Field(ge=1, le=64, description="Processes that share the port")] = 1
+    body_limit_bytes: Annotated[
+        int, Field(ge=1024, le=16_777_216, description="The largest request body, batches excepted")
+    ] = 262_144
+    batch_limit_bytes: Annotated[int, Field(ge=1024, le=268_435_456, description="The largest body of a batch")] = (
+        33_554_432
+    )
+    batch_limit_jobs: Annotated[int, Field(ge=1, le=10_000, description="Jobs in one batch")] = 1000
+    waiting_limit: Annotated[
+        int, Field(ge=1, le=100_000, description="Submissions that may wait for their commit before others get 503")
+    ] = 2000
+    long_poll_limit_seconds: Annotated[
+        float, Field(ge=1, le=300, description="The longest wait_seconds of a reader")
+    ] = 60.0

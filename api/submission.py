@@ -1,0 +1,93 @@
+"""From a request to a submission: everything that can be refused is refused here, before the database."""
+
+import hashlib
+from datetime import timedelta
+from typing import Final
+
+import pydantic_core
+
+from api.body import canonical, storable
+from api.schemas import JobRequest, Retry
+from jobs.errors import MalformedIdempotencyKey, RefusedError, UnknownQueue
+from jobs.keys import Principal
+from jobs.model import Idempotency, NewJob
+from tasks.catalogue import Catalogue
+
+_LONGEST_KEY: Final = 255
+_PRINTABLE: Final = range(0x21, 0x7F)
+
+
+class Intake:
+    """Checks requests against the installed tasks and the queues that exist."""
+
+    def __init__(self, catalogue: Catalogue, queues: tuple[str, ...]) -> None:
+        """Check against these."""
+        self.catalogue = catalogue
+        self._queues = frozenset(queues)
+
+    def new_job(self, wanted: JobRequest, caller: Principal, *, request_id: str, traceparent: str) -> NewJob:
+        """Return the job. Raises `UnknownTask`, `UnknownQueue`, `InvalidPayload`."""
+        spec = self.catalogue[wanted.task]
+        queue = wanted.queue or spec.queue
+        if queue not in self._queues:
+            known = ", ".join(sorted(self._queues))
+            raise UnknownQueue(
+                f"There is no queue {queue!r}; there are {known}.", errors=[{"field": "queue", "message": "is unknown"}]
+            )
+        payload = storable(wanted.payload)
+        spec.check(payload)
+        limit = wanted.time_limit
+        return NewJob(
+            task=wanted.task,
+            payload=payload,
+            queue=queue,
+            priority=spec.priority if wanted.priority is None else wanted.priority,
+            run_at=wanted.run_at,
+            delay=None if wanted.delay_seconds is None else timedelta(seconds=wanted.delay_seconds),
+            expires_at=wanted.expires_at,
+            unique_key=wanted.unique_key,
+            tags=tuple(wanted.tags),
+            retry=override(wanted.retry),
+            time_limit_seconds=limit.hard_seconds if limit else None,
+            soft_time_limit_seconds=limit.soft_seconds if limit else None,
+            tenant=caller.tenant,
+            submitter=caller.key_id,
+            request_id=request_id,
+            traceparent=traceparent,
+        )
+
+    def batch(
+        self, wanted: list[JobRequest], caller: Principal, *, request_id: str, traceparent: str
+    ) -> tuple[NewJob, ...]:
+        """Return the jobs. Raises what `new_job` raises, with the index of the first that is refused."""
+        made = []
+        for index, one in enumerate(wanted):
+            try:
+                made.append(self.new_job(one, caller, request_id=request_id, traceparent=traceparent))
+            except RefusedError as refusal:
+                refusal.index = index
+                raise
+        return tuple(made)
+
+
+def override(retry: Retry | None) -> str | None:
+    """Return a job's retry wishes as they are stored: only those that were made."""
+    wishes = retry.model_dump(exclude_none=True) if retry else {}
+    return pydantic_core.to_json(wishes).decode() if wishes else None
+
+
+def idempotency(header: str | None, *, route: str, body: bytes) -> Idempotency | None:
+    """Return the key of the Idempotency-Key header with the fingerprint of the request.
+
+    The header is a structured-field string (RFC 9651); the bare form is taken too. Raises
+    `MalformedIdempotencyKey`.
+    """
+    if header is None:
+        return None
+    key = header.strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if not 1 <= len(key) <= _LONGEST_KEY or any(ord(letter) not in _PRINTABLE for letter in key):
+        raise MalformedIdempotencyKey
+    digest = hashlib.sha256(b"POST " + route.encode() + b"\n" + canonical(body)).digest()
+    return Idempotency(key, digest)
