@@ -89,10 +89,19 @@ use_pips_index() {
 
 python_of_venv() { [ -x "$venv_python" ] && runs "$venv_python"; }
 
+# `run` takes nothing away: what someone else put there, the tests' tools among it, may be in use.
+install_lock() {
+    if [ "$wanted" = dev ]; then
+        "$uv" pip sync --quiet --python "$venv_python" --require-hashes "$lock"
+    else
+        "$uv" pip install --quiet --python "$venv_python" --require-hashes --requirements "$lock"
+    fi
+}
+
 # The last step makes our own packages links to this checkout, with their entry points and the command `penstock`.
 fill() {
     { python_of_venv || "$uv" venv --quiet --clear --python "$python" .venv; } &&
-        "$uv" pip sync --quiet --python "$venv_python" --require-hashes "$lock" &&
+        install_lock &&
         "$uv" pip install --quiet --python "$venv_python" --no-deps --no-build-isolation --offline --editable .
 }
 

@@ -24,6 +24,7 @@ def welcome(stack: Mapping[str, Any]) -> str:
     """Return what is printed when the stack is ready: where it is, the key, and two lines that work."""
     header = f'-H "Authorization: Bearer {stack["api_key"]}"'
     jobs = f"{stack['api_url']}/api/v1/jobs"
+    newest = f"""$(curl -sS "{jobs}?limit=1" {header} | cut -d'"' -f6)"""
     body = json.dumps({"task": "demo.echo", "payload": {"message": "hello"}})
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stack["phases_seconds"].items())
     return f"""
@@ -34,9 +35,9 @@ Penstock runs ({phases}).
   Flower    {stack["flower_url"]}   ({stack["flower_user"]} / {stack["flower_password"]})
   Logs      {stack["logs"]}
 
-Submit a job, and look at the newest one:
+Submit a job, and look at the newest one: its result, attempts and timings.
 
   curl -sS {jobs} {header} -H "Content-Type: application/json" -d '{body}'
-  curl -sS "{jobs}?limit=1" {header}
+  curl -sS "{jobs}/{newest}?wait_seconds=10" {header}
 
 All of this is in {stack["stack_file"]}. """.rstrip()

@@ -19,9 +19,5 @@ def ready(api_url: str, *, workers: int) -> bool:
 
 def counted_workers(said: object) -> int:
     """Return how many workers the answer of `/ready` counts; 0 when it says nothing of them."""
-    if not isinstance(said, dict):
-        return 0
-    counted = said.get("workers")
-    if isinstance(counted, dict):
-        counted = counted.get("alive")
+    counted = said.get("workers_alive") if isinstance(said, dict) else None
     return counted if isinstance(counted, int) else 0

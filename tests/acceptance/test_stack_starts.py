@@ -26,11 +26,9 @@ def test_the_printed_lines_submit_a_job_and_show_it_succeeded(stack: Stack) -> N
     submit, look = printed_commands(stack)
 
     submitted = run(submit)
-    stack.finished(str(submitted["id"]))
-    newest = run(look)["items"]
+    newest = run(look)
 
-    assert isinstance(newest, list)
-    assert [(job["id"], job["state"]) for job in newest] == [(submitted["id"], "succeeded")]
+    assert (newest["id"], newest["state"], newest["result"]) == (submitted["id"], "succeeded", "hello")
 
 
 def test_stack_json_says_what_the_terminal_says_to_its_owner_alone(stack: Stack) -> None:

@@ -8,11 +8,11 @@ from deploy.stack.readiness import counted_workers
 @pytest.mark.parametrize(
     ("said", "workers"),
     [
-        ({"workers": 2}, 2),
-        ({"workers": {"alive": 3}}, 3),
-        ({"workers": "many"}, 0),
+        ({"workers_alive": 2}, 2),
+        ({"workers_alive": None}, 0),
+        ({"workers_alive": "many"}, 0),
         ({}, 0),
-        (["workers"], 0),
+        (["workers_alive"], 0),
         (None, 0),
     ],
 )
