@@ -344,14 +344,19 @@ def _tell_fenced(connection: Connection, settlement: Settlement) -> None:
     ours = select(attempts.c.number).where(
         attempts.c.job_id == settlement.job_id, attempts.c.number == number, attempts.c.outcome == outcome
     )
+    seen = jobs.alias("seen")
     moved = (
         update(jobs)
         .where(jobs.c.id == settlement.job_id, ~again.exists(), ~ours.exists())
+        # What `again` knows of the events is true only of the row that this statement saw when it began.
+        .where(seen.c.id == jobs.c.id, seen.c.version == jobs.c.version)
         .values(event_count=jobs.c.event_count + 1, version=jobs.c.version + 1)
         .returning(*TELLING)
         .cte("moved")
     )
-    connection.execute(select(moved.c.id).add_cte(told(moved, "fenced", literal(facts, JSONB)).cte("told")))
+    statement = select(moved.c.id).add_cte(told(moved, "fenced", literal(facts, JSONB)).cte("told"))
+    if connection.scalar(statement) is None:
+        connection.execute(statement)  # told before, or the job changed meanwhile: a second look settles it
 
 
 def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> list[tuple[JobId, int]]:

@@ -1,9 +1,10 @@
 """Short ways to bring a job where a test needs it, through the real functions, each in a transaction of its own."""
 
+import time
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, RowMapping, func, select, update
+from sqlalchemy import Engine, RowMapping, func, select, text, update
 
 from jobs import attempts as life
 from jobs import intake
@@ -155,3 +156,13 @@ def assert_sound(engine: Engine, job_id: JobId) -> None:
     open_attempts = [attempt["number"] for attempt in tried if attempt["outcome"] is None]
     assert open_attempts == ([job["attempt"]] if job["state"] == JobState.RUNNING else [])
     assert [event["name"] for event in happened].count("start") == job["attempt"]
+
+
+def wait_for_lock(engine: Engine, *, seconds: float = 10) -> None:
+    """Return once another session of this database waits for a lock. Raises `TimeoutError`."""
+    waiting = text("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    deadline = time.monotonic() + seconds
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while connection.execute(waiting).first() is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody waits for a lock")
