@@ -2,5 +2,7 @@
 
 import pytest
 
-each_broker = pytest.mark.parametrize("broker_url", ["valkey", "rabbitmq"], indirect=True)
+BROKERS = ("valkey", "rabbitmq")
+
+each_broker = pytest.mark.parametrize("broker_url", BROKERS, indirect=True)
 """Runs a test once on each broker; the test asks for the fixture `broker_url`."""

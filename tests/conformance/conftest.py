@@ -1,0 +1,87 @@
+"""A plant on each broker, held through pytest-celery's clusters; one serves all tests of the ring on that broker."""
+
+import uuid
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+import redis
+from psycopg import sql
+from pytest_celery import CeleryBrokerCluster, CeleryWorkerCluster
+
+from deploy.stack.postgres import PostgresServer
+from deploy.stack.rabbitmq import RabbitServer
+from deploy.stack.server import Server
+from tests.conformance.plant import Plant
+from tests.services.brokers import BROKERS
+from tests.services.databases import connect_to
+from tests.services.fixtures import administer
+from tests.services.local_processes import Broker, ServerFace, Worker
+
+
+@pytest.fixture(scope="package")
+def plant_database(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
+    """The url of a migrated database for all tests on one broker."""
+    name = f"plant_{uuid.uuid4().hex}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template_database)}
+    administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
+    yield postgres_server.database_url(name)
+    administer(postgres_server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+@pytest.fixture(scope="package", params=BROKERS)
+def celery_broker_cluster(request: pytest.FixtureRequest) -> CeleryBrokerCluster:
+    """The broker under test; each test that uses it runs once on each."""
+    if request.param == "valkey":
+        server: Server = request.getfixturevalue("valkey_server")
+        with redis.Redis.from_url(server.url) as client:
+            client.flushall()
+        return CeleryBrokerCluster(Broker(ServerFace(server, server.url)))
+    server = request.getfixturevalue("rabbit_server")
+    url = cast("RabbitServer", server).make_vhost(f"plant_{uuid.uuid4().hex}")
+    return CeleryBrokerCluster(Broker(ServerFace(server, url)))
+
+
+@pytest.fixture(scope="package")
+def celery_backend_cluster() -> None:
+    """No result backend: results are in PostgreSQL."""
+
+
+@pytest.fixture(scope="package")
+def plant(
+    celery_broker_cluster: CeleryBrokerCluster,
+    plant_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Plant]:
+    """A plant with a beat; its default queue is served by the cluster's worker."""
+    broker = cast("Broker", celery_broker_cluster[0])
+    engine = connect_to(plant_database)
+    made = Plant(
+        broker,
+        str(broker.config()["url"]),
+        plant_database,
+        engine,
+        tmp_path_factory.mktemp("plant"),
+        settings={"cancel_grace_seconds": 0.5},
+    )
+    try:
+        made.beat()
+        yield made
+    finally:
+        made.close()
+        engine.dispose()
+
+
+@pytest.fixture(scope="package")
+def celery_worker_cluster(plant: Plant) -> CeleryWorkerCluster:
+    """One worker of four slots on the default queue."""
+    return CeleryWorkerCluster(plant.worker(worker_concurrency=4, result_limit_bytes=2000))
+
+
+@pytest.fixture
+def worker(celery_worker_cluster: CeleryWorkerCluster) -> Iterator[Worker]:
+    """The worker of the default queue, which must live through every test."""
+    found = cast("Worker", celery_worker_cluster[0])
+    pid = found.pid
+    yield found
+    assert found.pid == pid != 0, found.logs()[-4000:]
