@@ -95,7 +95,9 @@ jobs = Table(
     ),
     CheckConstraint("closed_at IS NULL OR state = 'failed'", name="only_dead_letters_close"),
     CheckConstraint(f"priority BETWEEN {PRIORITIES[0]} AND {PRIORITIES[-1]}", name="priority_in_range"),
-    CheckConstraint("attempt >= 0 AND error_count >= 0 AND crash_count >= 0", name="counts_not_negative"),
+    CheckConstraint(
+        "attempt >= 0 AND error_count >= 0 AND crash_count >= 0 AND throttle_count >= 0", name="counts_not_negative"
+    ),
     CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_is_object"),
     CheckConstraint("length(task) BETWEEN 1 AND 200 AND length(queue) BETWEEN 1 AND 100", name="names_bounded"),
 )

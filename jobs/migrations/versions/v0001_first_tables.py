@@ -121,7 +121,8 @@ def upgrade() -> None:
             name=op.f("jobs_state_is_known"),
         ),
         sa.CheckConstraint(
-            "attempt >= 0 AND error_count >= 0 AND crash_count >= 0", name=op.f("jobs_counts_not_negative")
+            "attempt >= 0 AND error_count >= 0 AND crash_count >= 0 AND throttle_count >= 0",
+            name=op.f("jobs_counts_not_negative"),
         ),
         sa.CheckConstraint(
             "length(task) BETWEEN 1 AND 200 AND length(queue) BETWEEN 1 AND 100", name=op.f("jobs_names_bounded")
