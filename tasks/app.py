@@ -36,7 +36,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "result_backend": None,  # PostgreSQL has the results
         "task_ignore_result": True,
         "task_acks_late": False,  # the lease protects a running job, not the channel
-        "worker_prefetch_multiplier": 4,  # doorbells at hand, so that jobs can be started in batches
+        "worker_prefetch_multiplier": 16,  # doorbells at hand, so that jobs can be started in batches
         "worker_enable_prefetch_count_reduction": False,  # after a reconnect it would halve the worker for long
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease outlives the broker's connection
         "worker_hijack_root_logger": False,  # our own logging stays

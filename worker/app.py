@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from tasks.settings import TaskSettings
 from worker import pool_process
 from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
+from worker.ledger import Ledger
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep, begin_drain
 
@@ -64,7 +66,7 @@ class Parts:
 def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, app: Celery) -> Parts:
     """Make the parts of a worker; nothing connects yet."""
     catalogue = load_catalogue(app, tasks)
-    name = f"{chosen.node_name}:{os.getpid()}"
+    name = chosen.node()
     engine = open_engine(database, application_name="penstock-worker", pool_size=3)
     pulse = open_engine(database, application_name="penstock-heartbeat", pool_size=1)
     pool_process.enter(
@@ -76,7 +78,13 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
         )
     )
     instruments = Instruments(CollectorRegistry(), *METRICS)
-    keeper = Keeper(engine=engine, worker=name, catalogue=catalogue, settings=chosen, instruments=instruments)
+    keeper = Keeper(
+        worker=name,
+        ledger=Ledger(engine, name, timedelta(seconds=chosen.lease_seconds)),
+        slots=chosen.worker_concurrency,
+        catalogue=catalogue,
+        instruments=instruments,
+    )
     instruments["slots_busy"].set_function(lambda: keeper.busy)
     queues = chosen.worker_queues or tasks.queues
 
@@ -154,7 +162,7 @@ def run(arguments: list[str]) -> None:
             "worker",
             f"--concurrency={chosen.worker_concurrency}",
             f"--pool={chosen.worker_pool}",
-            f"--hostname={chosen.node_name}",
+            f"--hostname={chosen.node()}",
             f"--queues={','.join(chosen.worker_queues or tasks.queues)}",
             "--without-gossip",
             "--without-mingle",

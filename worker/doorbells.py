@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from tasks import messages
-from worker.keeper import Doorbell
+from worker.admission import Doorbell
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,6 @@ def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
             requeue=partial(message.reject_log_error, logger, broken, requeue=True),
             open_count=len(ring.jobs),
         )
-        keeper.offer(ring.jobs, ring.priority, doorbell)
+        keeper.offer(ring, doorbell)
 
     return receive

@@ -42,6 +42,8 @@ class How(StrEnum):
     FENCED = "fenced"
     LOST = "lost"
     """The process died; told by the main process."""
+    RELEASED = "released"
+    """The worker gives the job back; told by the main process."""
 
 
 class Ending(NamedTuple):

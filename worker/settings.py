@@ -2,9 +2,9 @@
 
 import os
 import socket
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -21,9 +21,7 @@ class WorkerSettings(BaseSettings):
     worker_queues: Annotated[
         tuple[str, ...], NoDecode, Field(description="Queues that this worker serves; empty: all")
     ] = ()
-    node_name: Annotated[str, Field(description="Names the worker; unique among those that run")] = Field(
-        default_factory=lambda: f"worker-{os.getpid()}@{socket.gethostname()}"
-    )
+    node_name: Annotated[str, Field(min_length=1, description="Names the worker for people")] = "worker"
     lease_seconds: Annotated[
         float, Field(ge=1, le=3600, description="How long an attempt is thought alive without a heartbeat")
     ] = 30.0
@@ -48,8 +46,11 @@ class WorkerSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if "@" not in self.node_name:
-            self.node_name = f"{self.node_name}@{socket.gethostname()}"
-        return self
+    def node(self) -> str:
+        """Return the full name of this process among all workers, as name.pid@host.
+
+        With the pid a restarted worker never meets the queues that the broker still keeps for its
+        predecessor: RabbitMQ would refuse them as locked.
+        """
+        name, _, host = self.node_name.partition("@")
+        return f"{name}.{os.getpid()}@{host or socket.gethostname()}"

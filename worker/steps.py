@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 
 SATURATED_FOR: Final = 1.0
 """Seconds without a free slot after which a worker stops listening, so that others get the doorbells."""
+
+RECALL_AFTER: Final = 2.0
+"""Seconds that an attempt started ahead may wait for a slot."""
 
 
 class Bell:
@@ -66,6 +70,7 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         super().__init__(consumer, **options)
         self._keeper: Keeper = consumer.controller.keeper
         self._bell: Bell = consumer.controller.bell
+        self._in_pool: set[Running] = set()
         self._listening = True
         self._saturated_since: float | None = None
 
@@ -85,21 +90,47 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
     def _on_bell(self, consumer: Any) -> None:
         self._bell.silence()
         keeper = self._keeper
-        while keeper.launches:
-            launch(keeper, consumer.pool, keeper.launches.popleft(), _teller(consumer))
+        self._launch(consumer)
         while keeper.dealt_with:
             keeper.dealt_with.popleft().acknowledge()
+        teller = _teller(consumer)
+        keeper.watched = teller is not None
         while keeper.settled:
-            settled = keeper.settled.popleft()
-            _show(_teller(consumer), settled)
+            _show(teller, keeper.settled.popleft())
         if not self._listening:
             self._mind_saturation(consumer)
+
+    def _launch(self, consumer: Any) -> None:
+        """Hand attempts to the pool while a slot is free; those started ahead wait here, where they can be recalled."""
+        keeper = self._keeper
+        while keeper.launches and len(self._in_pool) < keeper.slots:
+            running = keeper.launches.popleft()
+            if running.ending is None:
+                self._in_pool.add(running)
+                launch(keeper, consumer.pool, running, _teller(consumer), partial(self._on_free, consumer))
+
+    def _on_free(self, consumer: Any, running: Running) -> None:
+        """Use a slot again at once; in a pool of threads this is called from one of them, so only ring there."""
+        self._in_pool.discard(running)
+        if not self._keeper.launches:
+            return
+        if threading.current_thread() is threading.main_thread():
+            self._launch(consumer)
+        else:
+            self._bell.ring()
+
+    def _recall(self) -> None:
+        """Give back what was started ahead and has waited for too long behind a job that turned out slow."""
+        late = time.monotonic() - RECALL_AFTER
+        waiting = [running for running in list(self._keeper.launches) if running.since < late]
+        self._keeper.give_back(waiting)
 
     def _on_tick(self, consumer: Any) -> None:
         """Notice dead children, and mind whether we listen."""
         maintain = getattr(consumer.pool, "maintain_pool", None)
         if maintain is not None:
             maintain()  # Celery does so every few seconds; a lost child should be told at once
+        self._recall()
         self._mind_saturation(consumer)
 
     def _mind_saturation(self, consumer: Any) -> None:
@@ -128,8 +159,8 @@ def _teller(consumer: Any) -> Teller | None:
     return dispatcher.send if dispatcher and dispatcher.enabled else None
 
 
-def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None) -> None:
-    """Hand an attempt to the pool."""
+def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, free: Callable[[Running], None]) -> None:
+    """Hand an attempt to the pool; `free` is called when the pool is done with it."""
     attempt = running.attempt
     job_id = str(attempt.job_id)
     if tell:
@@ -143,9 +174,11 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None) -> 
 
     def on_returned(ending: Ending) -> None:
         keeper.ended(running, ending)
+        free(running)
 
     def on_lost(info: ExceptionInfo) -> None:
         keeper.ended(running, _ending_of_process(info))
+        free(running)
 
     soft, hard = limits(running, pool)
     try:
@@ -162,6 +195,7 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None) -> 
     except Exception:
         log.exception("launch_failed", job_id=job_id)
         keeper.give_back([running])
+        free(running)
 
 
 def limits(running: Running, pool: Any) -> tuple[float | None, float | None]:

@@ -27,6 +27,8 @@ def judge(attempt: Attempt, ending: Ending, policy: RetryPolicy, *, cancel_asked
     if cancel_asked and ending.how in {How.CANCELLED, How.TIMED_OUT, How.LOST}:
         return Verdict(event=Event.CANCEL, outcome=Outcome.CANCELLED, failure=failure)
     match ending.how:
+        case How.RELEASED:
+            return release()
         case How.SUCCEEDED:
             return Verdict(event=Event.SUCCEED, outcome=Outcome.SUCCEEDED, result=ending.result)
         case How.CANCELLED:

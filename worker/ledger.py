@@ -1,0 +1,110 @@
+"""The keeper's hand in PostgreSQL: begins and settles many attempts in one statement each, and knows for sure.
+
+Only the database's answer settles an attempt. A statement whose answer was cut off is asked after, and
+a database that is away is waited for.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError
+
+from jobs import attempts
+from jobs.database import reading
+from jobs.errors import DatabaseUnavailable
+from jobs.model import Attempt, Failure, JobId, Settlement, Verdict
+from jobs.retry import after_permanent_error
+from worker.verdicts import release
+
+log = structlog.get_logger()
+
+PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds to wait for a database that is away; the last is repeated."""
+
+Key = tuple[JobId, int]
+"""A job and the number of an attempt at it."""
+
+
+class Ledger:
+    """Writes in the name of one worker."""
+
+    def __init__(self, engine: Engine, worker: str, lease: timedelta) -> None:
+        """Connect at the first use."""
+        self._engine = engine
+        self._worker = worker
+        self._lease = lease
+        self._unsure: set[JobId] = set()
+
+    def begin(self, ids: Sequence[JobId], held: set[JobId]) -> list[Attempt]:
+        """Begin attempts at those of `ids` that are ready. Raises `DatabaseUnavailable`.
+
+        After a start whose answer was cut off, jobs may be running in our name that we do not hold:
+        they are given back first.
+        """
+        try:
+            with reading(self._engine) as connection:
+                if self._unsure:
+                    self._give_strays_back(connection, held)
+                return attempts.start(connection, ids, worker=self._worker, lease=self._lease)
+        except DatabaseUnavailable:
+            self._unsure.update(ids)
+            raise
+
+    def _give_strays_back(self, connection: Connection, held: set[JobId]) -> None:
+        strays = attempts.strays(connection, self._unsure - held, worker=self._worker)
+        if strays:
+            attempts.finish(connection, [Settlement(job_id, number, release()) for job_id, number in strays])
+        self._unsure.clear()
+
+    def settle(self, settlements: Sequence[Settlement], patience: float = math.inf) -> set[Key]:
+        """Return the attempts whose verdict was accepted, however long the database is away.
+
+        Raises `DatabaseUnavailable` after `patience` seconds: the leases are then left to run out.
+        """
+        deadline = time.monotonic() + patience
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+            try:
+                return self._settle(settlements)
+            except DatabaseUnavailable:
+                log.warning("database_unavailable", doing="settle", count=len(settlements))
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the pauses have no end")
+
+    def _settle(self, settlements: Sequence[Settlement]) -> set[Key]:
+        if not settlements:
+            return set()
+        with reading(self._engine) as connection:
+            try:
+                accepted = {(done.job_id, done.number) for done in attempts.finish(connection, settlements)}
+            except DataError:
+                accepted = self._settle_one_by_one(connection, settlements)
+            for settlement in settlements:
+                key = (settlement.job_id, settlement.number)
+                if key not in accepted and attempts.outcome_of(connection, *key) is settlement.verdict.outcome:
+                    accepted.add(key)  # it was accepted by a try whose answer was cut off
+        return accepted
+
+    def _settle_one_by_one(self, connection: Connection, settlements: Sequence[Settlement]) -> set[Key]:
+        """Settle a batch in which PostgreSQL refuses somebody's result: that one fails, the others stand."""
+        accepted: set[Key] = set()
+        for settlement in settlements:
+            try:
+                done = attempts.finish(connection, [settlement])
+            except DataError as error:
+                done = attempts.finish(connection, [_unstorable(settlement, error)])
+            accepted |= {(one.job_id, one.number) for one in done}
+        return accepted
+
+
+def _unstorable(settlement: Settlement, error: DataError) -> Settlement:
+    failure = Failure("ResultNotStorable", f"PostgreSQL cannot store the result: {error.orig}")
+    verdict: Verdict = after_permanent_error(failure)
+    return Settlement(settlement.job_id, settlement.number, verdict)
