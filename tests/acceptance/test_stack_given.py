@@ -6,7 +6,7 @@ import psycopg
 import redis
 
 from deploy.stack.rabbitmq import RabbitServer
-from tests.services.stack import Stack
+from tests.services.stack import Stack, gone
 
 
 def test_a_given_database_and_broker_are_used(
@@ -47,4 +47,4 @@ def test_jobs_run_on_a_private_rabbitmq(new_stack: Callable[..., Stack], rabbit_
 
     seconds = stack.interrupt()
     assert seconds < 5.0
-    assert not any(process.is_running() for process in processes)
+    assert gone(processes, 0.0) == []

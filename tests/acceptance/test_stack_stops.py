@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -49,8 +50,8 @@ def test_a_job_that_ctrl_c_interrupted_runs_again_at_the_next_start(stack: Stack
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_a_killed_supervisor_leaves_no_process_and_loses_no_job(stack: Stack) -> None:
-    stack.up()
+def test_a_killed_supervisor_leaves_no_process_and_loses_no_job(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(PENSTOCK_LEASE_SECONDS="3").up()
     done = stack.submit("demo.echo", message="kept")
     stack.finished(done)
     waiting = [stack.submit("demo.sleep", seconds=0.5) for _ in range(10)]

@@ -58,7 +58,9 @@ class Stack:
         return self
 
     def begin(self) -> None:
-        """Run `up` and return at once."""
+        """Run `up` and return at once. A supervisor from before must have ended, or be about to."""
+        if self.supervisor:
+            self.supervisor.wait(STOP_SECONDS)
         with self.terminal.open("wb") as terminal:
             self.supervisor = subprocess.Popen(
                 [sys.executable, "-m", "deploy.stack", "up"],
