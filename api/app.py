@@ -16,7 +16,7 @@ from api.edge import Edge
 from api.group_commit import GroupCommit
 from api.readiness import Readiness
 from api.replays import replay
-from api.routes import dead_letters, jobs, operations
+from api.routes import dead_letters, events, jobs, operations
 from api.routes import tasks as task_routes
 from api.scrape import Scrape
 from api.security import Doorman
@@ -70,7 +70,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
     engine = open_engine(database, application_name="penstock-api")
-    writer = open_engine(database, application_name="penstock-intake", pool_size=BATCHES_AT_ONCE + 1)
+    writer = open_engine(database, application_name="penstock-intake", pool_size=BATCHES_AT_ONCE + 1, hot=True)
     instruments = Instruments(CollectorRegistry(), *METRICS)
     publisher = DoorbellPublisher(url, tasks.queues)
     dispatcher = Dispatcher(publisher, _give_back(engine), instruments)
@@ -91,6 +91,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
     )
     app.state.settings = settings
     app.state.engine = engine
@@ -103,7 +104,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     app.state.readiness = Readiness(engine, url)
     app.state.scrape = Scrape(instruments.registry, engine)
     app.state.replays = partial(replay, engine)
-    for module in (jobs, dead_letters, task_routes, operations):
+    for module in (jobs, events, dead_letters, task_routes, operations):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

@@ -52,7 +52,9 @@ class DatabaseSettings(BaseSettings):
         return value
 
 
-def open_engine(settings: DatabaseSettings, *, application_name: str, pool_size: int | None = None) -> Engine:
+def open_engine(
+    settings: DatabaseSettings, *, application_name: str, pool_size: int | None = None, hot: bool = False
+) -> Engine:
     """Return an engine whose pool is bounded and whose sessions cannot hang; it connects at first use.
 
     Every session speaks UTC, ends its own long statements and gives up idle transactions, so a process
@@ -64,6 +66,8 @@ def open_engine(settings: DatabaseSettings, *, application_name: str, pool_size:
         f"-c timezone=UTC -c statement_timeout={statement_ms} "
         "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=10000"
     )
+    if hot:
+        options += " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
     try:
         return create_engine(
             url,

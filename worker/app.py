@@ -67,8 +67,8 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
     """Make the parts of a worker; nothing connects yet."""
     catalogue = load_catalogue(app, tasks)
     name = chosen.node()
-    engine = open_engine(database, application_name="penstock-worker", pool_size=3)
-    pulse = open_engine(database, application_name="penstock-heartbeat", pool_size=1)
+    engine = open_engine(database, application_name="penstock-worker", pool_size=2, hot=True)
+    pulse = open_engine(database, application_name="penstock-heartbeat", pool_size=1, hot=True)
     pool_process.enter(
         pool_process.PoolProcess(
             app=app,
