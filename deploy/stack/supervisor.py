@@ -19,6 +19,7 @@ from deploy.stack.home import ROOT, Home
 from deploy.stack.leftovers import end_leftovers, noted
 from deploy.stack.options import Options
 from deploy.stack.postgres import PostgresServer
+from deploy.stack.prepared import PreparedNote
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.readiness import ready
 from deploy.stack.roles import penstock_roles, surroundings
@@ -55,6 +56,7 @@ class Supervisor:
         self._servers: list[Server] = []
         self._roles: list[WatchedRole] = []
         self._preparing: Child | None = None
+        self._prepared: PreparedNote | None = None
         self._urls = {"database_url": options.database_url or "", "broker_url": options.broker_url or ""}
         self._phases: dict[str, float] = {}
 
@@ -67,6 +69,8 @@ class Supervisor:
             except Stopping:
                 pass
             except StackError as error:
+                if self._prepared:
+                    self._prepared.tear_up()
                 complain(f"The stack did not start: {error}")
                 return 1
             finally:
@@ -99,6 +103,7 @@ class Supervisor:
             future.result()
         if postgres:
             self._urls["database_url"] = postgres.url
+            self._prepared = PreparedNote(postgres.state / "prepared", self._home.key_file)
         if broker:
             self._urls["broker_url"] = broker.url
         self._note_processes()
@@ -108,6 +113,8 @@ class Supervisor:
         return kind(self._home.folder / self._options.broker)
 
     def _prepare(self) -> None:
+        if self._prepared and self._prepared.is_true():
+            return
         environment = surroundings(**self._urls) | {"PENSTOCK_KEY_FILE": str(self._home.key_file)}
         child = Child(
             "prepare",
@@ -121,6 +128,8 @@ class Supervisor:
         self._until(lambda: child.exit_code is not None, PREPARE_SECONDS, "preparing the database")
         if child.exit_code != 0:
             raise DidNotStart(f"preparing the database ended with {child.exit_code}\n{child.tail()}")
+        if self._prepared:
+            self._prepared.write()
 
     def _start_roles(self) -> None:
         login = f"{FLOWER_USER}:{self._home.secret('flower')}"
