@@ -12,6 +12,7 @@ import re
 import secrets
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -35,6 +36,17 @@ class Principal:
     tenant: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What is known of a key; its secret is not."""
+
+    id: str
+    name: str
+    tenant: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
 def _checksum(text: str) -> str:
     return base64.urlsafe_b64encode(zlib.crc32(text.encode()).to_bytes(4, "big")).decode().rstrip("=")
 
@@ -56,6 +68,13 @@ def revoke_key(connection: Connection, key_id: str) -> None:
     statement = update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=func.now())
     if connection.execute(statement).rowcount != 1:
         raise NotFound(f"There is no API key {key_id}.")
+
+
+def list_keys(connection: Connection) -> list[KeyRecord]:
+    """Return every key that was ever made, newest first."""
+    columns = (api_keys.c.id, api_keys.c.name, api_keys.c.tenant, api_keys.c.created_at, api_keys.c.revoked_at)
+    statement = select(*columns).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
+    return [KeyRecord(*row) for row in connection.execute(statement)]
 
 
 def parse(key: str) -> tuple[str, str] | None:

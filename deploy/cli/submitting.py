@@ -1,0 +1,146 @@
+"""`penstock submit`: one job or many, accepted once however often it takes to get through."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+from uuid import uuid4
+
+import typer
+
+from deploy.cli import options, screen, values, views
+from deploy.cli.client import Api, Json, connected
+from deploy.cli.waiting import exit_code, wait_for, wait_for_all
+
+BATCH: Final = 1000
+"""Jobs in one request: the API's default limit."""
+
+app = typer.Typer()
+
+OwnKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Two submissions with the same key are one, for 24 hours. Default: a new one"),
+]
+
+
+@app.command(
+    rich_help_panel=options.JOBS,
+    epilog=options.examples(
+        "penstock submit demo.echo -p message=hello --wait 10",
+        """penstock submit demo.echo --payload '{"message": "hello"}' --priority 9 --tag greeting""",
+        "penstock submit demo.flaky -p failures=2 --retry-max 5 --delay 10m",
+        "penstock submit demo.noop --count 5000 --wait 60",
+        "cat payload.json | penstock submit http.request --payload-file - --unique-key report-7",
+    ),
+)
+def submit(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="The task's name; `penstock tasks` lists them", show_default=False)
+    ],
+    *,
+    payload: options.Payload = None,
+    payload_file: options.PayloadFile = None,
+    param: options.Pairs = None,
+    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="Default: the task's")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, metavar="N", help="0 to 9, larger is sooner. Default: the task's")
+    ] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option(metavar="DURATION", parser=values.duration, help="Not before so long: 90, 10m, 2h, 1d"),
+    ] = None,
+    run_at: Annotated[
+        str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not before: 2030-01-31T18:00Z")
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not started any more from this instant")
+    ] = None,
+    unique_key: Annotated[str | None, typer.Option(metavar="KEY", help="At most one unfinished job holds it")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="For finding jobs again; may be repeated")
+    ] = None,
+    retry_max: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Retries after the first attempt. Default: the task's")
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(metavar="DURATION", parser=values.duration, help="One attempt is killed after so long"),
+    ] = None,
+    idempotency_key: OwnKey = None,
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Submit the same job so many times")] = 1,
+    wait: options.Wait = 0.0,
+    json: options.AsJson = False,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Submit a job.
+
+    It is durable when this command has said that it was accepted, and it was
+    accepted once: what did not get through is sent again for ten seconds under
+    one Idempotency-Key.
+
+    With --wait the exit code tells how the job ended: 0 succeeded, 1 failed,
+    cancelled or expired, 3 not yet.
+    """
+    wanted: dict[str, Any] = {
+        "task": task,
+        "payload": values.payload(payload, payload_file, param or []),
+        "queue": queue,
+        "priority": priority,
+        "delay_seconds": delay,
+        "run_at": run_at,
+        "expires_at": expires_at,
+        "unique_key": unique_key,
+        "tags": tag,
+        "retry": None if retry_max is None else {"max_retries": retry_max},
+        "time_limit": None if time_limit is None else {"hard_seconds": time_limit},
+    }
+    body = {name: value for name, value in wanted.items() if value is not None}
+    with connected(url, key_file) as api:
+        if count == 1:
+            code = submit_one(api, body, key=idempotency_key, wait=wait, as_json=json)
+        else:
+            code = submit_many(api, body, count, key=idempotency_key, wait=wait, as_json=json)
+    raise typer.Exit(code)
+
+
+def submit_one(api: Api, body: Json, *, key: str | None, wait: float, as_json: bool) -> int:
+    """Submit the job, tell of it, wait for it if that is wanted, and return the exit code."""
+    accepted, replayed = api.submit("/jobs", body, key=key)
+    if replayed:
+        screen.note("It had been accepted before, under the same Idempotency-Key.")
+    if wait:
+        screen.note(f"Accepted as {accepted['id']}.")
+        job = wait_for(api, accepted["id"], wait)
+        views.show_job(job, as_json=as_json)
+        return exit_code([job["state"]])
+    views.show_accepted(accepted, as_json=as_json)
+    return 0
+
+
+def submit_many(api: Api, body: Json, count: int, *, key: str | None, wait: float, as_json: bool) -> int:
+    """Submit the job `count` times in batches, wait if that is wanted, and return the exit code."""
+    began = time.monotonic()
+    ids: list[str] = []
+    with screen.progress() as bar:
+        shown = bar.add_task("Submitting", total=count)
+        for found in _batches(api, body, count, key or str(uuid4())):
+            ids += found
+            bar.update(shown, completed=len(ids))
+            if not wait:
+                views.show_ids(found, as_json=as_json)
+    seconds = time.monotonic() - began
+    screen.note(f"Accepted {count} jobs in {seconds:.2f} s ({count / seconds:,.0f}/s).")
+    if not wait:
+        return 0
+    states = wait_for_all(api, ids, wait)
+    views.show_states(states, as_json=as_json)
+    return exit_code(states)
+
+
+def _batches(api: Api, body: Json, count: int, key: str) -> Iterator[list[str]]:
+    """Submit batch after batch, each with a key of its own, so that the same command again changes nothing."""
+    for start in range(0, count, BATCH):
+        size = min(BATCH, count - start)
+        own = key if count <= BATCH else f"{key}-{start // BATCH}"
+        accepted, _ = api.submit("/jobs/batch", {"jobs": [body] * size}, key=own)
+        yield accepted["ids"]
