@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import pydantic_core
@@ -17,6 +18,10 @@ DEEPEST: Final = 32
 
 #: JSON may hold NUL and half a surrogate pair as escapes, PostgreSQL's jsonb may not.
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+#: A string, or the rest of the body where one does not end, and brackets. Possessive: no byte is looked at twice,
+#: so that no body, however odd, takes longer than its length.
+_STRINGS_AND_BRACKETS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{\]}]', re.DOTALL)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -59,10 +64,23 @@ def parse(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise MalformedBody(first["msg"]) from None
-        raise InvalidRequest(errors=field_errors(error)) from None
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> MalformedBody | InvalidRequest:
+    found = field_errors(error)
+    if error.error_count() > 1:
+        return InvalidRequest(errors=found, index=_item(found))
+    (only,) = error.errors(include_url=False, include_input=False, include_context=False)
+    if only["type"] == "json_invalid":
+        return MalformedBody(only["msg"])
+    return InvalidRequest(errors=found, index=_item(found))
+
+
+def _item(found: Sequence[Mapping[str, str]]) -> int | None:
+    """Return which item of a batch the first finding is about."""
+    place = re.match(r"jobs\.(\d+)", found[0]["field"])
+    return int(place[1]) if place else None
 
 
 def check_depth(body: bytes) -> None:
@@ -70,7 +88,7 @@ def check_depth(body: bytes) -> None:
     if body.count(b"[") + body.count(b"{") <= DEEPEST:
         return
     depth = deepest = 0
-    for mark in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', body, re.DOTALL):
+    for mark in _STRINGS_AND_BRACKETS.finditer(body):
         symbol = mark[0][:1]
         if symbol in b"[{":
             depth += 1

@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import problems
 from jobs.telemetry.metrics import Instruments
 
 log = structlog.get_logger()
@@ -43,7 +44,7 @@ class Edge:
             return
         scope["request_id"], scope["traceparent"] = request_id, _ = _identify(scope)
         began = time.perf_counter()
-        status = 500
+        status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -55,12 +56,17 @@ class Edge:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, answer)
+            except Exception as error:
+                log.exception("request_failed")
+                if status:  # too late for another answer: the server cuts this one off
+                    raise
+                await problems.render(error, path=scope["path"], request_id=request_id)(scope, receive, answer)
             finally:
                 self._record(scope, status, time.perf_counter() - began)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's own pattern, never the path: a path holds ids, and strangers choose it.
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope.get("route") else "OTHER"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from api.problems import Overloaded
 from jobs import intake
 from jobs.database import is_collision, transaction
-from jobs.errors import DatabaseUnavailable, InvalidPayload, PenstockError
+from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Submission
 from jobs.telemetry.metrics import Instruments
@@ -34,19 +34,22 @@ Waiting = tuple[Submission, asyncio.Future[Answer]]
 def commit(engine: Engine, submissions: Sequence[Submission]) -> list[Answer]:
     """Accept `submissions` in one transaction and return their answers, which are durable.
 
-    A COMMIT whose answer was cut off is looked into: the jobs' ids are ours, so either they are there or
-    the group is tried again. Raises `DatabaseUnavailable` when PostgreSQL stays away.
+    A COMMIT whose answer was cut off is looked into: either its jobs are there or the group is tried again.
+    Raises `DatabaseUnavailable` when PostgreSQL stays away, its subclass `OutcomeUnknown` when we cannot even tell.
     """
     for left in reversed(range(_TRIES)):
-        answers: list[Answer] | None = None
+        answers: list[Answer] = []
         try:
             with transaction(engine) as connection:
                 answers = intake.accept(connection, submissions)
+        except OutcomeUnknown:
+            if _was_committed(engine, answers):
+                return answers
+            if not left:
+                raise DatabaseUnavailable from None
         except DatabaseUnavailable:
             if not left:
                 raise
-            if answers is not None and _was_committed(engine, answers):
-                return answers
         except DBAPIError as error:
             if not left or not is_collision(error):
                 raise
@@ -56,9 +59,19 @@ def commit(engine: Engine, submissions: Sequence[Submission]) -> list[Answer]:
 
 
 def _was_committed(engine: Engine, answers: Sequence[Answer]) -> bool:
-    ids = [r.id for a in answers if isinstance(a, Acceptance) and not a.replayed for r in a.receipts]
-    with transaction(engine) as connection:
-        return intake.any_stored(connection, ids)
+    """Tell whether the transaction that gave these answers was committed. Raises `OutcomeUnknown`."""
+    first = next((a.receipts[0] for a in answers if isinstance(a, Acceptance) and not a.replayed), None)
+    if first is None:
+        return False
+    try:
+        with transaction(engine) as connection:
+            return intake.was_committed(connection, first.id)
+    except DatabaseUnavailable as error:
+        raise OutcomeUnknown from error
+    except DBAPIError as error:
+        if is_collision(error):  # it does not end, and we cannot wait for ever
+            raise OutcomeUnknown from error
+        raise
 
 
 class GroupCommit:

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from jobs import errors
-
-log = structlog.get_logger()
+from jobs.database import is_collision
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "/problems/"
+QUERY_CANCELED: Final = "57014"
+"""PostgreSQL's word for a statement that ran into statement_timeout."""
 
 
 class Unauthorized(errors.PenstockError):
@@ -42,6 +44,10 @@ class UnsupportedMediaType(errors.RefusedError):
 
 class Overloaded(errors.Unavailable):
     """More submissions are waiting than this process takes; nothing was stored."""
+
+
+class Busy(errors.Unavailable):
+    """Somebody else works on the same thing, or PostgreSQL took too long; nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,10 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.IdempotencyKeyReused: Problem("idempotency-key-reused", 422, "The key belongs to a different request"),
     InvalidRequest: Problem("invalid-request", 422, "The request is not valid"),
     errors.RefusedError: Problem("refused", 422, "The request cannot be accepted"),
+    errors.OutcomeUnknown: Problem("outcome-unknown", 503, "Whether this was stored is not known", 2),
     errors.DatabaseUnavailable: Problem("database-unavailable", 503, "PostgreSQL is away", 2),
     Overloaded: Problem("overloaded", 503, "Too much is waiting", 1),
+    Busy: Problem("busy", 503, "PostgreSQL took too long", 1),
     errors.Unavailable: Problem("unavailable", 503, "A dependency is away", 2),
     errors.PenstockError: Problem("internal-error", 500, "Something went wrong inside Penstock"),
 }
@@ -126,9 +134,12 @@ def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem."""
 
     async def on_error(request: Request, error: Exception) -> Response:
-        if problem_of(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, errors.Unavailable):
-            log.error("request_failed", exc_info=error)
         return render(error, path=request.url.path, request_id=request.scope.get("request_id"))
+
+    async def on_database(request: Request, error: Exception) -> Response:
+        if not (is_collision(error) or getattr(getattr(error, "orig", None), "sqlstate", "") == QUERY_CANCELED):
+            raise error
+        return await on_error(request, Busy())
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
@@ -149,9 +160,16 @@ def install(app: FastAPI) -> None:
             "instance": request.url.path,
             "request_id": request.scope.get("request_id"),
         }
-        return _answer(status.value, body, error.headers or {})
+        return _answer(status.value, body, {**(error.headers or {}), **_allowed(app, request.scope, status)})
 
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(errors.PenstockError, on_error)
-    app.add_exception_handler(Exception, on_error)
+    app.add_exception_handler(DBAPIError, on_database)
+
+
+def _allowed(app: FastAPI, scope: Scope, status: HTTPStatus) -> dict[str, str]:
+    """Return all methods of the path: the router names those of one route alone."""
+    path = getattr(scope.get("route"), "path_format", None)
+    methods = app.openapi()["paths"].get(path) if status is HTTPStatus.METHOD_NOT_ALLOWED else None
+    return {"Allow": ", ".join(sorted(methods)).upper()} if methods else {}

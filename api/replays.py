@@ -1,14 +1,13 @@
 """A replay: the new job and the closing of the old dead letter, in one transaction."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Engine
 
 from jobs import control, intake
 from jobs.database import transaction
-from jobs.errors import NotFound, RefusedError
+from jobs.errors import NotFound, RefusedError, StaleTransition
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Idempotency, JobId, NewJob, Submission
 
@@ -21,13 +20,20 @@ def replay(
     changes: dict[str, Any],
     key: Idempotency | None,
     check: Callable[[NewJob], None],
+    letter: bool,
 ) -> tuple[Acceptance, list[Doorbell]]:
     """Accept a copy of the finished job and close it, if it is an open dead letter; return what must be rung.
 
-    Raises `NotFound`, `StaleTransition`, and what intake refuses; nothing is stored then.
+    With `letter` it must be an open dead letter, so that of two people who replay it one is told that it is dealt
+    with. Raises `NotFound`, `StaleTransition`, and what intake refuses; nothing is stored then.
     """
     with transaction(engine) as connection:
-        job = control.copy(connection, job_id, tenant=tenant, **changes)
+        try:
+            job = control.copy(connection, job_id, tenant=tenant, **changes)
+        except StaleTransition:
+            if letter:
+                raise NotFound(f"There is no open dead letter {job_id}.") from None
+            raise
         check(job)
         answers: list[Answer] = intake.accept(connection, [Submission((job,), key)])
         answer = answers[0]
@@ -35,6 +41,9 @@ def replay(
             answer.index = None
             raise answer
         if not answer.replayed:
-            with suppress(NotFound):  # it may be no dead letter: a succeeded job can be replayed as well
+            try:
                 control.close(connection, job_id, tenant=tenant, replayed_as=job.id)
+            except NotFound:
+                if letter:
+                    raise
     return answer, intake.doorbells(answers)

@@ -5,13 +5,43 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 from jobs.state import JobState, Outcome, Reason
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+
+
+def _on_the_calendar(value: datetime) -> datetime:
+    # PostgreSQL knows years that Python does not: such a row could be written and never be read again.
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return value
+
+
+def _spelled_out(value: object) -> object:
+    if isinstance(value, str) and value[4:5] != "-":  # pydantic would take a number of seconds in quotes
+        raise ValueError("must be an instant as in RFC 3339, like 2030-01-31T08:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_spelled_out), AfterValidator(_on_the_calendar)]
+MOST_IN_A_BATCH = 10_000
 
 A_YEAR_IN_SECONDS = 366 * 86_400
 
@@ -56,9 +86,9 @@ class JobRequest(Request):
     ]
     queue: Annotated[Name | None, Field(description="Default: the task's")] = None
     priority: Annotated[int | None, Field(ge=0, le=9, description="Larger is sooner. Default: the task's")] = None
-    run_at: Annotated[AwareDatetime | None, Field(description="Not before this instant")] = None
+    run_at: Annotated[Instant | None, Field(description="Not before this instant")] = None
     delay_seconds: Annotated[float | None, Field(ge=0, le=A_YEAR_IN_SECONDS, description="Not before so long")] = None
-    expires_at: Annotated[AwareDatetime | None, Field(description="Not started any more from this instant")] = None
+    expires_at: Annotated[Instant | None, Field(description="Not started any more from this instant")] = None
     unique_key: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]*$")] | None,
         Field(description="At most one unfinished job holds it"),
@@ -77,7 +107,8 @@ class JobRequest(Request):
 class BatchRequest(Request):
     """Jobs that are accepted together or not at all."""
 
-    jobs: Annotated[list[JobRequest], Field(min_length=1)]
+    # The first item that is wrong ends the look: a body of millions must not become millions of findings.
+    jobs: Annotated[list[JobRequest], Field(min_length=1, max_length=MOST_IN_A_BATCH), FailFast()]
 
 
 class ReplayRequest(Request):

@@ -10,8 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 
 from api.problems import Unauthorized
+from api.reads import look
 from jobs import keys
-from jobs.database import reading
 from jobs.keys import Principal
 
 REMEMBERED_FOR: Final = 5.0
@@ -49,8 +49,7 @@ class Doorman:
         return principal
 
     def _look_up(self, key: str) -> Principal | None:
-        with reading(self._engine) as connection:
-            return keys.authenticate(connection, key)
+        return look(self._engine, lambda connection: keys.authenticate(connection, key))
 
 
 async def require_key(

@@ -1,6 +1,8 @@
 """From a request to a submission: everything that can be refused is refused here, before the database."""
 
 import hashlib
+import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -14,7 +16,9 @@ from jobs.model import Idempotency, NewJob
 from tasks.catalogue import Catalogue
 
 _LONGEST_KEY: Final = 255
-_PRINTABLE: Final = range(0x21, 0x7F)
+_QUOTED_KEY: Final = re.compile(r'"(?P<key>(?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE_KEY: Final = re.compile(r"(?P<key>[!#-\[\]-~]*)")
+_ESCAPED: Final = re.compile(r'\\(["\\])')
 
 
 class Intake:
@@ -76,18 +80,20 @@ def override(retry: Retry | None) -> str | None:
     return pydantic_core.to_json(wishes).decode() if wishes else None
 
 
-def idempotency(header: str | None, *, route: str, body: bytes) -> Idempotency | None:
-    """Return the key of the Idempotency-Key header with the fingerprint of the request.
+def idempotency(headers: Sequence[str], *, route: str, body: bytes) -> Idempotency | None:
+    """Return the key of the Idempotency-Key header with the fingerprint of the request; None: there is no header.
 
-    The header is a structured-field string (RFC 9651); the bare form is taken too. Raises
-    `MalformedIdempotencyKey`.
+    The header is a structured-field string (RFC 9651, section 3.3.3); the bare form is taken too. `body` has
+    been found to be JSON. Raises `MalformedIdempotencyKey`.
     """
-    if header is None:
+    if not headers:
         return None
-    key = header.strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':
-        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if not 1 <= len(key) <= _LONGEST_KEY or any(ord(letter) not in _PRINTABLE for letter in key):
+    if len(headers) > 1:
+        raise MalformedIdempotencyKey("Send one Idempotency-Key, not several.")
+    given = headers[0].strip(" \t")
+    shaped = _QUOTED_KEY.fullmatch(given) or _BARE_KEY.fullmatch(given)
+    key = _ESCAPED.sub(r"\1", shaped["key"]) if shaped else ""
+    if not 1 <= len(key) <= _LONGEST_KEY:
         raise MalformedIdempotencyKey
     digest = hashlib.sha256(b"POST " + route.encode() + b"\n" + canonical(body)).digest()
     return Idempotency(key, digest)

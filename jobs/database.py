@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from jobs.errors import ConfigurationError, DatabaseUnavailable
+from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
 
 
 class DatabaseSettings(BaseSettings):
@@ -118,17 +118,19 @@ def is_collision(error: BaseException) -> bool:
 def transaction(engine: Engine) -> Iterator[Connection]:
     """Commit what the block does, or nothing.
 
-    Raises `DatabaseUnavailable` when PostgreSQL is away. Where that happens at the COMMIT, the outcome is
-    unknown to us; every caller may safely do the whole block again.
+    Raises `DatabaseUnavailable` when PostgreSQL is away, and its subclass `OutcomeUnknown` when that showed at the
+    COMMIT, which may have happened.
     """
+    is_done = False
     try:
         with engine.begin() as connection:
             yield connection
+            is_done = True
     except (DBAPIError, PoolTimeout) as error:
         if is_outage(error):
             if isinstance(error, DBAPIError):
                 engine.dispose()  # its other connections are most likely dead too
-            raise DatabaseUnavailable from error
+            raise (OutcomeUnknown if is_done else DatabaseUnavailable) from error
         raise
 
 

@@ -22,6 +22,7 @@
     ├── StaleTransition               the job was not in a state that allows the event
     ├── Unavailable                   a dependency is away; come back later
     │   ├── DatabaseUnavailable
+    │   │   └── OutcomeUnknown        it went away while it committed
     │   └── BrokerUnavailable
     └── ConfigurationError            the process must not start like this
 
@@ -139,6 +140,10 @@ class Unavailable(PenstockError):
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer; nothing was stored."""
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """PostgreSQL went away while it committed: look, or ask again with the same Idempotency-Key, to know."""
 
 
 class BrokerUnavailable(Unavailable):

@@ -159,9 +159,17 @@ def accept(connection: Connection, submissions: Sequence[Submission]) -> list[An
     return [answers[index] for index in range(len(submissions))]
 
 
-def any_stored(connection: Connection, ids: Sequence[JobId]) -> bool:
-    """Tell whether one of these jobs is stored: after a COMMIT of unknown outcome, whether it happened."""
-    return connection.scalar(select(jobs.c.id).where(jobs.c.id.in_(ids)).limit(1)) is not None
+def was_committed(connection: Connection, job_id: JobId) -> bool:
+    """Tell, after a COMMIT of unknown outcome, whether the transaction that stored this job was committed.
+
+    The transaction may still be open on the other side, its COMMIT on the way: so we try to write what it wrote,
+    which waits for its end, and take that back.
+    """
+    with connection.begin_nested() as savepoint:
+        facts = {"job_id": job_id, "seq": 1, "at": func.now(), "name": "accept", "state": "queued", "attempt": 0}
+        written = connection.execute(upsert(events).values(facts).on_conflict_do_nothing()).rowcount
+        savepoint.rollback()
+    return written == 0
 
 
 def doorbells(answers: Iterable[Answer]) -> list[Doorbell]:

@@ -16,6 +16,7 @@ from jobs.errors import ConfigurationError, InvalidPayload, UnknownTask
 from jobs.model import DEFAULT_PRIORITY, PRIORITIES
 from jobs.retry import RetryPolicy
 
+MOST_FINDINGS: Final = 100
 _NAME: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+", re.IGNORECASE)
 
 
@@ -65,9 +66,14 @@ class TaskSpec:
 
 
 def field_errors(error: ValidationError, *prefix: str) -> list[dict[str, str]]:
-    """Return pydantic's findings as {field, message}; never the offending value, which may be a secret."""
+    """Return pydantic's findings as {field, message}; never the offending value, which may be a secret.
+
+    Where there are more than `MOST_FINDINGS` they are only counted: a bad request must not cost more than it did.
+    """
+    if error.error_count() > MOST_FINDINGS:
+        return [{"field": ".".join(prefix) or "body", "message": f"is wrong in {error.error_count()} places"}]
     return [
-        {"field": ".".join([*prefix, *map(str, found["loc"])]), "message": found["msg"]}
+        {"field": ".".join([*prefix, *map(str, found["loc"])]) or "body", "message": found["msg"]}
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 

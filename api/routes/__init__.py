@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api.reads import look
 from api.schemas import ProblemDetails
-from jobs.database import reading, transaction
+from jobs.database import transaction
 
 T = TypeVar("T")
 
@@ -38,12 +39,7 @@ _MEANING: Mapping[int, str] = {
 
 async def read_from(request: Request, query: Callable[[Connection], T]) -> T:
     """Return what `query` finds; it runs in a thread."""
-
-    def run() -> T:
-        with reading(request.app.state.engine) as connection:
-            return query(connection)
-
-    return await to_thread.run_sync(run)
+    return await to_thread.run_sync(look, request.app.state.engine, query)
 
 
 async def write_to(request: Request, change: Callable[[Connection], T]) -> T:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api import schemas
 from api.problems import InvalidRequest
 from api.routes import answer, problems, read_from, write_to
-from api.routes.jobs import IdempotencyKey, replay_job
+from api.routes.jobs import replay_job
 from api.security import Caller
 from jobs import control, search
 from jobs.state import Reason
@@ -37,19 +37,19 @@ async def list_dead_letters(
 
 
 @router.post(
-    "/{job_id}/replay",
+    "/{job_id:uuid}/replay",
     status_code=201,
     response_model=schemas.Accepted,
     responses=problems(400, 404, 409, 413, 415, 422),
     summary="Replay a dead letter",
-    openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True},
+    openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True, "x-idempotency-key": True},
 )
-async def replay(request: Request, caller: Caller, job_id: UUID, idempotency_key: IdempotencyKey = None) -> Response:
+async def replay(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Make a new job of the dead letter, with its payload or another, and take it off the list."""
-    return await replay_job(request, caller, job_id, idempotency_key)
+    return await replay_job(request, caller, job_id, letter=True)
 
 
-@router.delete("/{job_id}", status_code=204, responses=problems(404, 422), summary="Discard a dead letter")
+@router.delete("/{job_id:uuid}", status_code=204, responses=problems(404), summary="Discard a dead letter")
 async def discard(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Take the dead letter off the list; the job stays readable."""
     await write_to(request, partial(control.close, job_id=job_id, tenant=caller.tenant))

@@ -1,15 +1,12 @@
 """Submitting jobs, looking at them, and changing their course."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import AwareDatetime
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api import body, schemas
 from api.group_commit import GroupCommit
@@ -21,19 +18,13 @@ from api.submission import Intake, idempotency
 from jobs import control, intake, search
 from jobs.errors import RefusedError
 from jobs.keys import Principal
-from jobs.model import Acceptance, Idempotency, NewJob, Receipt, Submission
+from jobs.model import Acceptance, NewJob, Receipt, Submission
 from jobs.search import Filter
 from jobs.state import FINAL, JobState
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(description="Two requests with the same key are one: the second gets the first one's answer, for 24 hours"),
-]
-EVENTS_AT_ONCE = 500
-EVENTS_EVERY = 0.25
-"""Seconds between two looks for new events of a stream."""
+IDEMPOTENCY_KEY = "idempotency-key"
 
 
 @router.post(
@@ -42,16 +33,16 @@ EVENTS_EVERY = 0.25
     response_model=schemas.Accepted,
     responses=problems(400, 409, 413, 415, 422),
     summary="Submit a job",
-    openapi_extra={"x-body": "JobRequest"},
+    openapi_extra={"x-body": "JobRequest", "x-idempotency-key": True},
 )
-async def submit(request: Request, caller: Caller, idempotency_key: IdempotencyKey = None) -> Response:
+async def submit(request: Request, caller: Caller) -> Response:
     """Answer 202 when the job is durable: it will run, whatever happens to any process from here on."""
     settings: ApiSettings = request.app.state.settings
     checks: Intake = request.app.state.intake
     commits: GroupCommit = request.app.state.commits
     text = await body.read(request, settings.body_limit_bytes)
-    key = idempotency(idempotency_key, route="/api/v1/jobs", body=text) if idempotency_key is not None else None
     wanted = body.parse(schemas.JobRequest, text)
+    key = idempotency(request.headers.getlist(IDEMPOTENCY_KEY), route="/api/v1/jobs", body=text)
     scope = request.scope
     job = checks.new_job(wanted, caller, request_id=scope["request_id"], traceparent=scope["traceparent"])
     acceptance = _accepted(await commits.submit(Submission((job,), key)), index=False)
@@ -65,24 +56,24 @@ async def submit(request: Request, caller: Caller, idempotency_key: IdempotencyK
     response_model=schemas.BatchAccepted,
     responses=problems(400, 409, 413, 415, 422),
     summary="Submit up to 1,000 jobs, all or nothing",
-    openapi_extra={"x-body": "BatchRequest"},
+    openapi_extra={"x-body": "BatchRequest", "x-idempotency-key": True},
 )
-async def submit_batch(request: Request, caller: Caller, idempotency_key: IdempotencyKey = None) -> Response:
+async def submit_batch(request: Request, caller: Caller) -> Response:
     """Answer 202 when all jobs are durable, or name the first that is refused, and none was stored."""
     settings: ApiSettings = request.app.state.settings
     text = await body.read(request, settings.batch_limit_bytes)
     async with request.app.state.batches:
-        acceptance = await to_thread.run_sync(partial(_take_batch, request, caller, text, idempotency_key))
+        acceptance = await to_thread.run_sync(partial(_take_batch, request, caller, text))
     ids = [receipt.id for receipt in acceptance.receipts]
     return answer(schemas.BatchAccepted(ids=ids), 202, _headers(acceptance))
 
 
-def _take_batch(request: Request, caller: Principal, text: bytes, header: str | None) -> Acceptance:
+def _take_batch(request: Request, caller: Principal, text: bytes) -> Acceptance:
     settings: ApiSettings = request.app.state.settings
     checks: Intake = request.app.state.intake
     commits: GroupCommit = request.app.state.commits
-    key = idempotency(header, route="/api/v1/jobs/batch", body=text) if header is not None else None
     wanted = body.parse(schemas.BatchRequest, text).jobs
+    key = idempotency(request.headers.getlist(IDEMPOTENCY_KEY), route="/api/v1/jobs/batch", body=text)
     if len(wanted) > settings.batch_limit_jobs:
         where = [{"field": "jobs", "message": f"has more than {settings.batch_limit_jobs} items"}]
         raise InvalidRequest(errors=where)
@@ -125,8 +116,8 @@ async def list_jobs(
     queue: Annotated[str | None, Query(max_length=200)] = None,
     task: Annotated[str | None, Query(max_length=200)] = None,
     tag: Annotated[str | None, Query(max_length=200)] = None,
-    created_after: AwareDatetime | None = None,
-    created_before: AwareDatetime | None = None,
+    created_after: schemas.Instant | None = None,
+    created_before: schemas.Instant | None = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=search.MAX_PAGE)] = 50,
 ) -> Response:
@@ -149,7 +140,7 @@ def _no_nul(**given: str | None) -> None:
 
 
 @router.get(
-    "/jobs/{job_id}",
+    "/jobs/{job_id:uuid}",
     response_model=schemas.Job,
     responses={**problems(404, 422), 304: {"description": "Unchanged since the ETag that was given"}},
     summary="Look at a job",
@@ -169,13 +160,13 @@ async def get_job(
         await request.app.state.lookout.until_finished(job_id, min(wait_seconds, most))
         row = await read_from(request, query)
     tag = f'"{row["version"]}"'
-    if if_none_match is not None and tag in {one.strip().removeprefix("W/") for one in if_none_match.split(",")}:
+    if if_none_match is not None and {tag, "*"} & {one.strip().removeprefix("W/") for one in if_none_match.split(",")}:
         return Response(status_code=304, headers={"ETag": tag})
     return answer(schemas.Job.of(row), headers={"ETag": tag})
 
 
 @router.get(
-    "/jobs/{job_id}/attempts",
+    "/jobs/{job_id:uuid}/attempts",
     response_model=schemas.Attempts,
     responses=problems(404, 422),
     summary="Look at a job's attempts",
@@ -186,50 +177,8 @@ async def get_attempts(request: Request, caller: Caller, job_id: UUID) -> Respon
     return answer(schemas.Attempts(attempts=[schemas.Attempt.model_validate(dict(row)) for row in rows]))
 
 
-@router.get(
-    "/jobs/{job_id}/events",
-    response_model=schemas.Events,
-    responses={
-        **problems(404, 422),
-        200: {
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            "description": "JSON or a stream",
-        },
-    },
-    summary="Look at what happened to a job",
-)
-async def get_events(
-    request: Request,
-    caller: Caller,
-    job_id: UUID,
-    accept: Annotated[str, Header()] = "application/json",
-    last_event_id: Annotated[int, Header(ge=0, le=2**31 - 1)] = 0,
-) -> Response:
-    """Return the events in order; with `Accept: text/event-stream` as they happen, until the job has finished."""
-    query = partial(search.events_of, job_id=job_id, tenant=caller.tenant, limit=EVENTS_AT_ONCE)
-    rows = await read_from(request, partial(query, after=last_event_id))
-    if "text/event-stream" in accept:
-        return StreamingResponse(_stream(request, query, list(rows), last_event_id), media_type="text/event-stream")
-    return answer(schemas.Events(events=[schemas.Event.model_validate(dict(row)) for row in rows]))
-
-
-async def _stream(request: Request, query: Any, rows: list[Any], seen: int) -> AsyncIterator[str]:
-    """Yield events as server-sent events (WHATWG HTML, section 9.2); a comment keeps idle proxies from hanging up."""
-    while True:
-        for row in rows:
-            event = schemas.Event.model_validate(dict(row))
-            seen = event.seq
-            yield f"id: {event.seq}\nevent: {event.name}\ndata: {event.model_dump_json()}\n\n"
-        if rows and JobState(rows[-1]["state"]) in FINAL:
-            return
-        if not rows:
-            yield ":\n\n"
-        await asyncio.sleep(EVENTS_EVERY)
-        rows = list(await read_from(request, partial(query, after=seen)))
-
-
 @router.post(
-    "/jobs/{job_id}/cancel",
+    "/jobs/{job_id:uuid}/cancel",
     status_code=202,
     response_model=schemas.Job,
     responses=problems(404, 409, 422),
@@ -242,7 +191,7 @@ async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
 
 
 @router.post(
-    "/jobs/{job_id}/retry",
+    "/jobs/{job_id:uuid}/retry",
     response_model=schemas.Job,
     responses=problems(404, 409, 422),
     summary="Send the same job to work again",
@@ -260,23 +209,24 @@ async def _shown(request: Request, caller: Principal, job_id: UUID, status: int)
 
 
 @router.post(
-    "/jobs/{job_id}/replay",
+    "/jobs/{job_id:uuid}/replay",
     status_code=201,
     response_model=schemas.Accepted,
     responses=problems(400, 404, 409, 413, 415, 422),
     summary="Submit a finished job again, as a new job",
-    openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True},
+    openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True, "x-idempotency-key": True},
 )
-async def replay(request: Request, caller: Caller, job_id: UUID, idempotency_key: IdempotencyKey = None) -> Response:
+async def replay(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Make a new job like the finished one, with `replay_of` pointing back; a dead letter is thereby dealt with."""
-    return await replay_job(request, caller, job_id, idempotency_key)
+    return await replay_job(request, caller, job_id, letter=False)
 
 
-async def replay_job(request: Request, caller: Principal, job_id: UUID, header: str | None) -> Response:
-    """Replay the job, and close it when it is a dead letter."""
+async def replay_job(request: Request, caller: Principal, job_id: UUID, *, letter: bool) -> Response:
+    """Replay the job, and close it when it is a dead letter; with `letter` it must be one that is open."""
     text = await body.read_optional(request, request.app.state.settings.body_limit_bytes)
-    key = idempotency(header, route=f"/api/v1/jobs/{job_id}/replay", body=text) if header is not None else None
     wanted = body.parse(schemas.ReplayRequest, text)
+    route = f"/api/v1/{'dead-letters' if letter else 'jobs'}/{job_id}/replay"
+    key = idempotency(request.headers.getlist(IDEMPOTENCY_KEY), route=route, body=text)
     changes: dict[str, Any] = {
         "submitter": caller.key_id,
         "request_id": request.scope["request_id"],
@@ -284,20 +234,19 @@ async def replay_job(request: Request, caller: Principal, job_id: UUID, header: 
     }
     if wanted.payload is not None:
         changes["payload"] = body.storable(wanted.payload)
-    acceptance = await to_thread.run_sync(partial(_replay, request, caller, job_id, changes, key))
+    run = partial(_replay, request, job_id, tenant=caller.tenant, changes=changes, key=key, letter=letter)
+    acceptance = await to_thread.run_sync(run)
     receipt = acceptance.receipts[0]
     return answer(_view(receipt), 201, _headers(acceptance) | {"Location": f"/api/v1/jobs/{receipt.id}"})
 
 
-def _replay(
-    request: Request, caller: Principal, job_id: UUID, changes: dict[str, Any], key: Idempotency | None
-) -> Acceptance:
+def _replay(request: Request, job_id: UUID, **wishes: Any) -> Acceptance:
     checks: Intake = request.app.state.intake
 
     def check(job: NewJob) -> None:
         checks.catalogue[job.task].check(job.payload)
 
-    acceptance, bells = request.app.state.replays(job_id, tenant=caller.tenant, changes=changes, key=key, check=check)
+    acceptance, bells = request.app.state.replays(job_id, check=check, **wishes)
     request.app.state.dispatcher.ring(bells)
     assert isinstance(acceptance, Acceptance)  # noqa: S101 - app.state is untyped
     return acceptance

@@ -7,13 +7,16 @@ Payloads, keys and connection strings are never logged; a traceback is logged wi
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
+import psycopg
 import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.exc import DBAPIError
 
 
 class LogSettings(BaseSettings):
@@ -39,9 +42,9 @@ def configure(settings: LogSettings, *, role: str) -> None:
         _Origin(role),
     ]
     last: list[Any] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [_with_traceback, structlog.dev.ConsoleRenderer()]
         if readable
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [_with_traceback, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -59,6 +62,44 @@ def configure(settings: LogSettings, *, role: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(settings.log_level.upper())
+
+
+def _with_traceback(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the traceback of `exc_info` on the line."""
+    found = line.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()
+    error = found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        line["exception"] = traceback_without_values(error)
+    return line
+
+
+def traceback_without_values(error: BaseException) -> str:
+    """Return the traceback of `error` and of what led to it, without what PostgreSQL quotes.
+
+    Its messages hold the values of a row that it refuses: of such an error only the SQLSTATE is told.
+    """
+    parts: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        own = traceback.TracebackException(type(current), current, current.__traceback__, compact=True)
+        own.__cause__ = own.__context__ = None
+        parts.insert(0, "".join([*own.stack.format(), _named(current, own)]))
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "\n".join(parts)
+
+
+def _named(error: BaseException, own: traceback.TracebackException) -> str:
+    if not isinstance(error, DBAPIError | psycopg.Error):
+        return "".join(own.format_exception_only())
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    # Without a SQLSTATE it is the client's own word on why it has no connection.
+    told = f"SQLSTATE {state}" if state or not isinstance(cause, psycopg.OperationalError) else str(cause)
+    return f"{type(error).__module__}.{type(error).__qualname__}: {told}\n"
 
 
 class _Origin:
