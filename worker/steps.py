@@ -170,7 +170,7 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, fre
     def on_accepted(pid: int, _since: float) -> None:
         keeper.accepted(running, pid)
         if tell:
-            tell("task-started", uuid=job_id, pid=pid)
+            tell("task-started", uuid=job_id)
 
     def on_returned(ending: Ending) -> None:
         keeper.ended(running, ending)
