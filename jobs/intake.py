@@ -14,28 +14,22 @@ from sqlalchemy import (
     ARRAY,
     Connection,
     DateTime,
-    Double,
-    Integer,
     LargeBinary,
-    SmallInteger,
     Text,
-    Uuid,
     bindparam,
     delete,
     func,
-    insert,
-    literal,
     select,
-    text,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.errors import IdempotencyKeyReused, InvalidJob, InvalidPayload, RefusedError, UniqueKeyTaken
+from jobs.insertion import UNIQUE_SCOPE, insert_jobs
 from jobs.model import Acceptance, Doorbell, JobId, NewJob, Receipt, Submission
 from jobs.state import JobState
-from jobs.storable import array_element, is_storable, is_storable_json
+from jobs.storable import is_storable, is_storable_json
 from jobs.tables import events, idempotency_keys, jobs
 
 IDEMPOTENCY_LIFETIME: Final = timedelta(hours=24)
@@ -43,69 +37,8 @@ IDEMPOTENCY_LIFETIME: Final = timedelta(hours=24)
 Answer = Acceptance | RefusedError
 """What one submission gets: it was accepted, or why it was not."""
 
-#: The columns of a new row, in the order of the arrays that carry them.
-_COLUMNS: Final[dict[str, Any]] = {
-    "id": Uuid(),
-    "tenant": Text(),
-    "submitter": Text(),
-    "task": Text(),
-    "queue": Text(),
-    "priority": SmallInteger(),
-    "state": Text(),
-    "payload": Text(),
-    "tags": Text(),
-    "unique_key": Text(),
-    "created_at": DateTime(timezone=True),
-    "run_at": DateTime(timezone=True),
-    "expires_at": DateTime(timezone=True),
-    "rung_at": DateTime(timezone=True),
-    "retry": Text(),
-    "time_limit_seconds": Double(),
-    "soft_time_limit_seconds": Double(),
-    "replay_of": Uuid(),
-    "request_id": Text(),
-    "traceparent": Text(),
-}
-#: These travel as text inside their array and are cast once they are rows.
-_CAST: Final[dict[str, Any]] = {"payload": JSONB(), "retry": JSONB(), "tags": ARRAY(Text())}
-
 #: What a client may have written freely.
 _TEXTS: Final = ("task", "queue", "unique_key", "submitter", "request_id", "traceparent", "tags")
-
-_UNIQUE_SCOPE: Final = text("unique_key IS NOT NULL AND state IN ('queued', 'retrying', 'running', 'scheduled')")
-
-
-def _insert_statement() -> Any:
-    """One statement for one job or a thousand: arrays in, rows and their first events out."""
-    arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()]
-    new = func.unnest(*arrays).table_valued(*_COLUMNS, name="new").render_derived()
-    values = [new.c[name].cast(_CAST[name]) if name in _CAST else new.c[name] for name in _COLUMNS]
-    stored = (
-        upsert(jobs)
-        .from_select(list(_COLUMNS), select(*values))
-        .on_conflict_do_nothing(index_elements=["tenant", "unique_key"], index_where=_UNIQUE_SCOPE)
-        .returning(jobs.c.id, jobs.c.state, jobs.c.created_at)
-        .cte("stored")
-    )
-    told = (
-        insert(events)
-        .from_select(
-            ["job_id", "seq", "at", "name", "state", "attempt"],
-            select(
-                stored.c.id,
-                literal(1, Integer),
-                stored.c.created_at,
-                literal("accept", Text),
-                stored.c.state,
-                literal(0, Integer),
-            ),
-        )
-        .cte("told")
-    )
-    return select(stored.c.id).add_cte(told)
-
-
-_INSERT: Final = _insert_statement()
 
 
 def _claim_statement() -> Any:
@@ -324,41 +257,7 @@ def _store(
     # Unique keys are taken in one order everywhere, for the same reason as idempotency keys.
     if any(job.unique_key for job, _ in pairs):
         pairs.sort(key=lambda pair: (pair[0].tenant, pair[0].unique_key or ""))
-    rows = [_row(job, receipt) for job, receipt in pairs]
-    arrays = dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-    return set(connection.scalars(_INSERT, arrays))
-
-
-def _row(job: NewJob, receipt: Receipt) -> tuple[Any, ...]:
-    """Return the values of `_COLUMNS`.
-
-    A job that is ready counts as rung from the start: dispatch takes that back when the broker refuses,
-    and upkeep finds it when this process dies first.
-    """
-    rung_at = receipt.created_at if receipt.state is JobState.QUEUED else None
-    tags = "{" + ",".join(map(array_element, job.tags)) + "}"
-    return (
-        job.id,
-        job.tenant,
-        job.submitter,
-        job.task,
-        job.queue,
-        job.priority,
-        receipt.state.value,
-        job.payload,
-        tags,
-        job.unique_key,
-        receipt.created_at,
-        receipt.run_at,
-        job.expires_at,
-        rung_at,
-        job.retry,
-        job.time_limit_seconds,
-        job.soft_time_limit_seconds,
-        job.replay_of,
-        job.request_id,
-        job.traceparent,
-    )
+    return insert_jobs(connection, pairs)
 
 
 def _take_back(connection: Connection, submission: Submission) -> None:
@@ -378,7 +277,7 @@ def _refuse(connection: Connection, submission: Submission, refused: int) -> Uni
         select(jobs.c.id).where(
             jobs.c.tenant == job.tenant,
             jobs.c.unique_key == job.unique_key,
-            _UNIQUE_SCOPE,
+            UNIQUE_SCOPE,
         )
     )
     return UniqueKeyTaken(index=refused, existing_job_id=str(holder) if holder else None)

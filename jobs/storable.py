@@ -37,9 +37,3 @@ def _are_storable(value: object) -> bool:
 def storable(text: str) -> str:
     """Return `text` with a replacement character for each that cannot be kept."""
     return _IN_TEXT.sub(REPLACEMENT, text)
-
-
-def array_element(text: str) -> str:
-    """Return `text` as an element of an array literal (PostgreSQL documentation, 8.15.6)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

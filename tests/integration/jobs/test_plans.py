@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, Engine, Executable, select, text
 
-from jobs import attempts, intake, search, upkeep
+from jobs import attempts, insertion, search, upkeep
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.search import Filter
 from jobs.state import JobState
@@ -158,7 +158,7 @@ def test_a_jobs_history_is_found_by_its_id(connection: Connection, explained: Ex
 
 def test_the_holder_of_a_unique_key_is_found_by_index(connection: Connection, explained: Explain) -> None:
     query = select(jobs.c.id).where(
-        jobs.c.tenant == DEFAULT_TENANT, jobs.c.unique_key == "order-999984", intake._UNIQUE_SCOPE
+        jobs.c.tenant == DEFAULT_TENANT, jobs.c.unique_key == "order-999984", insertion.UNIQUE_SCOPE
     )
 
     assert connection.scalar(query) is not None
