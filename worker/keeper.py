@@ -263,9 +263,9 @@ class Keeper:
             self._conclude(running, verdict if counts else None)
 
     def _verdict(self, running: Running) -> Verdict | None:
-        """Return what the ending means; None: the attempt was fenced, and has nothing to say."""
+        """Return what the ending means. A fenced attempt is judged as well: the database refuses it, and keeps that."""
         ending = running.ending
-        if ending is None or running.fenced or ending.how is How.FENCED:
+        if ending is None:
             return None
         try:
             policy = self._catalogue[running.attempt.task].policy
