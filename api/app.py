@@ -104,6 +104,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     app.state.readiness = Readiness(engine, url)
     app.state.scrape = Scrape(instruments.registry, engine)
     app.state.replays = partial(replay, engine)
+    app.include_router(jobs.hot)
     for module in (jobs, events, dead_letters, task_routes, operations):
         app.include_router(module.router)
     problems.install(app)

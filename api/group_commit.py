@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from api.problems import Overloaded
 from jobs import intake
 from jobs.database import is_collision, transaction
-from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError
+from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Submission
 from jobs.telemetry.metrics import Instruments
@@ -175,7 +175,7 @@ def _resolve(group: Sequence[Waiting], answers: Sequence[Answer | Exception]) ->
         for (_, future), answer in zip(group, answers, strict=True):
             if future.done():  # the client has left
                 continue
-            if isinstance(answer, Acceptance):
+            if isinstance(answer, Acceptance | RefusedError):
                 future.set_result(answer)
             else:
                 future.set_exception(answer)

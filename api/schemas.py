@@ -14,6 +14,7 @@ from pydantic import (
     FailFast,
     Field,
     JsonValue,
+    Strict,
     StringConstraints,
     model_validator,
 )
@@ -35,12 +36,13 @@ def _on_the_calendar(value: datetime) -> datetime:
 
 
 def _spelled_out(value: object) -> object:
-    if isinstance(value, str) and value[4:5] != "-":  # pydantic would take a number of seconds in quotes
+    if not isinstance(value, str) or value[4:5] != "-":  # pydantic would take a number of seconds, in quotes too
         raise ValueError("must be an instant as in RFC 3339, like 2030-01-31T08:00:00Z")
     return value
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_spelled_out), AfterValidator(_on_the_calendar)]
+#: Not strict: after a validator of ours pydantic has forgotten that the text comes from JSON, where it may be an instant.
+Instant = Annotated[AwareDatetime, Strict(False), BeforeValidator(_spelled_out), AfterValidator(_on_the_calendar)]
 MOST_IN_A_BATCH = 10_000
 
 A_YEAR_IN_SECONDS = 366 * 86_400

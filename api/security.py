@@ -58,8 +58,20 @@ async def require_key(
     """Return whose key the request carries. Raises `Unauthorized`."""
     if credentials is None:
         raise Unauthorized
+    return await _doorman(request).admit(credentials.credentials)
+
+
+async def caller_of(request: Request) -> Principal:
+    """Return whose key the request carries, as `require_key` does, without FastAPI's machinery."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthorized
+    return await _doorman(request).admit(key)
+
+
+def _doorman(request: Request) -> Doorman:
     doorman: Doorman = request.app.state.doorman
-    return await doorman.admit(credentials.credentials)
+    return doorman
 
 
 Caller = Annotated[Principal, Depends(require_key)]

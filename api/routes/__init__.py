@@ -1,19 +1,39 @@
 """The routes, one module for each kind of thing, and what they share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from api.reads import look
 from api.schemas import ProblemDetails
+from api.security import caller_of
 from jobs.database import transaction
 
 T = TypeVar("T")
+
+
+class DirectRoute(APIRoute):
+    """A route whose endpoint takes (request, caller) and reads the rest itself.
+
+    FastAPI describes it as any other; its resolving of dependencies, which costs a third of a small
+    request's time, is left out.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what FastAPI calls with each request."""
+        endpoint = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            response: Response = await endpoint(request, await caller_of(request))
+            return response
+
+        return handle
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

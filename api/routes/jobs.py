@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api import body, schemas
 from api.group_commit import GroupCommit
 from api.problems import InvalidRequest
-from api.routes import answer, problems, read_from, write_to
+from api.routes import DirectRoute, answer, problems, read_from, write_to
 from api.security import Caller
 from api.settings import ApiSettings
 from api.submission import Intake, idempotency
@@ -23,11 +23,12 @@ from jobs.search import Filter
 from jobs.state import FINAL, JobState
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
+hot = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=DirectRoute)
 
 IDEMPOTENCY_KEY = "idempotency-key"
 
 
-@router.post(
+@hot.post(
     "/jobs",
     status_code=202,
     response_model=schemas.Accepted,
@@ -50,7 +51,7 @@ async def submit(request: Request, caller: Caller) -> Response:
     return answer(_view(receipt), 202, _headers(acceptance) | {"Location": f"/api/v1/jobs/{receipt.id}"})
 
 
-@router.post(
+@hot.post(
     "/jobs/batch",
     status_code=202,
     response_model=schemas.BatchAccepted,
