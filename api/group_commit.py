@@ -20,6 +20,7 @@ from jobs.database import is_collision, transaction
 from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Submission
+from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 
 log = structlog.get_logger()
@@ -161,6 +162,7 @@ class GroupCommit:
             log.info(
                 "jobs_accepted",
                 request_id=first.request_id,
+                trace_id=logs.trace_id(first.traceparent),
                 job_id=str(first.id),
                 task=first.task,
                 count=len(submission.jobs),

@@ -50,8 +50,13 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     return app
 
 
+def _keep_our_logging(**_: Any) -> None:
+    """Have Celery set up no logging: it does so only when nobody receives this signal."""
+
+
 def run(arguments: list[str]) -> None:
     """Run beat until it is told to stop."""
+    signals.setup_logging.connect(_keep_our_logging, weak=False)
     logs.configure(logs.LogSettings(), role="beat")
     app = compose(celery_app, ScheduleSettings(), settings(), DatabaseSettings())
     app.start(["beat", "--pidfile=", "--loglevel=INFO", *arguments])

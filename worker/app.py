@@ -9,6 +9,7 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from billiard.util import get_logger
 from celery import Celery, signals
 from prometheus_client import CollectorRegistry
 
@@ -143,8 +144,14 @@ def _check(consumer: Any, parts: Parts) -> Callable[[], dict[str, bool]]:
     return check
 
 
+def _keep_our_logging(**_: Any) -> None:
+    """Have Celery set up no logging: it does so only when nobody receives this signal."""
+
+
 def run(arguments: list[str]) -> None:
     """Run a worker until it is told to stop. Raises `ConfigurationError` for settings it cannot start with."""
+    signals.setup_logging.connect(_keep_our_logging, weak=False)
+    get_logger().propagate = True  # billiard's, which tells of dead children: it keeps its lines to itself
     logs.configure(logs.LogSettings(), role="worker")
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)

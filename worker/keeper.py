@@ -18,6 +18,7 @@ from jobs.errors import DatabaseUnavailable, UnknownTask
 from jobs.model import Attempt, JobId, Settlement, Verdict
 from jobs.retry import RetryPolicy
 from jobs.state import Event, Outcome
+from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from tasks.catalogue import Catalogue
 from tasks.messages import Ring
@@ -293,6 +294,7 @@ def _tell(running: Running, verdict: Verdict | None) -> None:
         "task": attempt.task,
         "attempt": attempt.number,
         "request_id": attempt.request_id,
+        "trace_id": logs.trace_id(attempt.traceparent),
         "seconds": round(time.monotonic() - running.since, 4),
     }
     if verdict is None:
