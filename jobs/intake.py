@@ -100,9 +100,10 @@ def was_committed(connection: Connection, job_id: JobId) -> bool:
     """
     with connection.begin_nested() as savepoint:
         facts = {"job_id": job_id, "seq": 1, "at": func.now(), "name": "accept", "state": "queued", "attempt": 0}
-        written = connection.execute(upsert(events).values(facts).on_conflict_do_nothing()).rowcount
+        writing = upsert(events).values(facts).on_conflict_do_nothing().returning(events.c.seq)
+        was_there = connection.scalar(writing) is None
         savepoint.rollback()
-    return written == 0
+    return was_there
 
 
 def doorbells(answers: Iterable[Answer]) -> list[Doorbell]:

@@ -10,7 +10,6 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Insert,
-    Integer,
     Text,
     Update,
     func,
@@ -68,8 +67,3 @@ def told(moved: CTE, name: ColumnElement[str] | str, facts: ColumnElement[Any] |
 
 #: The columns that `told` needs of a moved job.
 TELLING: tuple[ColumnElement[Any], ...] = (jobs.c.id, jobs.c.event_count, jobs.c.state, jobs.c.attempt)
-
-
-def whole(value: int) -> ColumnElement[int]:
-    """Return `value` as a typed SQL literal."""
-    return literal(value, Integer)

@@ -62,8 +62,8 @@ def test_a_waiting_job_is_cancelled_at_once(engine: Engine, state: JobState) -> 
     assert cancel(engine, job_id) is JobState.CANCELLED
     found = scenes.row(engine, job_id)
     assert found["state"] == "cancelled"
-    assert found["finished_at"] == found["cancel_requested_at"]
     assert found["finished_at"] is not None
+    assert abs(found["finished_at"] - found["cancel_requested_at"]) < timedelta(seconds=1)
     assert found["rung_at"] is None
     assert scenes.told(engine, job_id)[-1] == "cancel"
     assert scenes.start(engine, job_id) == []
@@ -109,7 +109,8 @@ def test_a_job_is_sent_to_work_again(engine: Engine, state: JobState) -> None:
     assert redrive(engine, job_id) == Doorbell(job_id, "a.b", "critical", 8)
     found = scenes.row(engine, job_id)
     assert found["state"] == "queued"
-    assert found["rung_at"] == found["run_at"]
+    assert abs(found["rung_at"] - found["run_at"]) < timedelta(seconds=1)
+    assert found["run_at"] <= scenes.database_now(engine)
     for name in ("finished_at", "closed_at", "expires_at", "cancel_requested_at", "reason"):
         assert found[name] is None, name
     assert scenes.told(engine, job_id)[-1] == "redrive"

@@ -13,7 +13,7 @@ from sqlalchemy.pool import QueuePool
 
 from jobs import intake
 from jobs.database import DatabaseSettings, is_collision, open_engine, reading, transaction
-from jobs.errors import DatabaseUnavailable
+from jobs.errors import DatabaseUnavailable, OutcomeUnknown
 from tests.factories import new_job, submission
 from tests.integration.jobs import scenes
 
@@ -72,6 +72,15 @@ def test_a_session_speaks_utc_and_cannot_hang(small: Engine) -> None:
         assert shown(connection, "application_name") == "penstock-small"
 
 
+def test_a_hot_session_plans_its_statements_once_and_by_index(engine: Engine) -> None:
+    settings = DatabaseSettings(database_url=SecretStr(engine.url.render_as_string(hide_password=False)))
+    hot = open_engine(settings, application_name="penstock-hot", hot=True)
+    with hot.connect() as connection:
+        assert shown(connection, "plan_cache_mode") == "force_generic_plan"
+        assert shown(connection, "enable_seqscan") == "off"
+    hot.dispose()
+
+
 def test_a_transaction_is_whole_or_nothing(engine: Engine) -> None:
     with pytest.raises(ZeroDivisionError):
         accept_and_stumble(engine)
@@ -111,14 +120,15 @@ def test_a_server_that_is_not_there_is_an_outage(access: Access) -> None:
 def test_a_session_that_was_ended_is_an_outage_and_the_next_one_works(
     engine: Engine, small: Engine, access: Access
 ) -> None:
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailable) as caught:
         lose_session(engine, small, access)
+    assert caught.type is DatabaseUnavailable, "nothing was stored, and we know it"
     with access(small) as connection:
         assert connection.scalar(text("SELECT 1")) == 1
 
 
 def test_a_session_that_was_ended_before_its_commit_stored_nothing(engine: Engine, small: Engine) -> None:
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(OutcomeUnknown):
         accept_and_lose_session(engine, small)
 
     assert scenes.stored(engine) == 0

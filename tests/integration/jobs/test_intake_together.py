@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from jobs import intake
+from jobs.database import transaction
 from jobs.errors import IdempotencyKeyReused, UniqueKeyTaken
 from jobs.intake import Answer
-from jobs.model import Acceptance
+from jobs.model import Acceptance, JobId
 from tests.factories import new_job, submission
 from tests.integration.jobs import scenes
 from tests.services.databases import connect_to
@@ -81,6 +82,24 @@ def test_a_second_request_waits_for_the_first_and_learns_what_it_made(engine: En
     assert isinstance(made, Acceptance)
     assert answer == Acceptance(made.receipts, replayed=True)
     assert isinstance(other, IdempotencyKeyReused)
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_whether_a_cut_commit_happened_is_known_once_its_transaction_has_ended(engine: Engine, *, commit: bool) -> None:
+    def look(job_id: JobId) -> bool:
+        with transaction(engine) as connection:
+            return intake.was_committed(connection, job_id)
+
+    job = new_job()
+    with engine.connect() as cut_off, ThreadPoolExecutor(1) as pool:
+        intake.accept(cut_off, [submission(job)])
+        looking = pool.submit(look, job.id)
+        scenes.wait_for_lock(engine)
+        cut_off.commit() if commit else cut_off.rollback()
+
+        assert looking.result(30) is commit
+    assert look(job.id) is commit
+    assert scenes.stored(engine) == commit
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, select
 
 from jobs.database import transaction
 from jobs.errors import NotFound
-from jobs.keys import Principal, authenticate, create_key, parse, revoke_key
+from jobs.keys import Principal, authenticate, create_key, list_keys, parse, revoke_key
 from jobs.tables import api_keys
 
 
@@ -58,6 +58,21 @@ def test_a_revoked_key_opens_nothing(engine: Engine) -> None:
 
     assert who(engine, key) is None
     assert who(engine, other) is not None
+
+
+def test_all_keys_are_listed_the_revoked_ones_too_and_no_secret(engine: Engine) -> None:
+    (first, first_id), (second, second_id) = made(engine, "theirs"), made(engine)
+    with transaction(engine) as connection:
+        revoke_key(connection, first_id)
+    with engine.connect() as connection:
+        listed = list_keys(connection)
+
+    assert [(one.id, one.tenant, one.name) for one in listed] == [
+        (second_id, "default", "test"),
+        (first_id, "theirs", "test"),
+    ]
+    assert [one.revoked_at is not None for one in listed] == [False, True]
+    assert not any(key[21:64] in repr(listed) for key in (first, second))
 
 
 def test_a_key_that_is_not_there_cannot_be_revoked(engine: Engine) -> None:
