@@ -14,7 +14,6 @@ from pydantic import (
     FailFast,
     Field,
     JsonValue,
-    Strict,
     StringConstraints,
     model_validator,
 )
@@ -41,8 +40,8 @@ def _spelled_out(value: object) -> object:
     return value
 
 
-#: Not strict: after a validator of ours pydantic has forgotten that the text comes from JSON, where it may be an instant.
-Instant = Annotated[AwareDatetime, Strict(False), BeforeValidator(_spelled_out), AfterValidator(_on_the_calendar)]
+#: Not strict: behind a validator of ours pydantic no longer knows that the text comes from JSON, where it may be one.
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_spelled_out), AfterValidator(_on_the_calendar)]
 MOST_IN_A_BATCH = 10_000
 
 A_YEAR_IN_SECONDS = 366 * 86_400

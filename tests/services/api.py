@@ -1,4 +1,4 @@
-"""The API on a real socket, and people who talk to it: each a tenant of their own, so that one server serves many tests."""
+"""The API on a real socket, and people who talk to it, each a tenant of their own."""
 
 import threading
 import uuid
@@ -143,7 +143,7 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 def _forget_tasks_of_test_tools() -> None:
-    """Take out what pytest-celery registers in every process that it is installed for: its signatures are no payloads."""
+    """Take out what pytest-celery registers in every process of pytest: its signatures are no payloads."""
     celery_app.finalize()
     for name in [name for name in celery_app.tasks if name.startswith("pytest_celery.")]:
         celery_app.tasks.pop(name)

@@ -108,7 +108,8 @@ def test_the_last_of_several_equal_names_counts(person: Person) -> None:
 
 
 def test_a_charset_beside_the_content_type_is_fine(person: Person) -> None:
-    answer = person.send('{"task": "demo.echo", "payload": {"message": "ü"}}'.encode(), content_type="Application/JSON; charset=utf-8")  # fmt: skip
+    body = '{"task": "demo.echo", "payload": {"message": "ü"}}'.encode()
+    answer = person.send(body, content_type="Application/JSON; charset=utf-8")
 
     assert answer.status_code == 202
 
