@@ -82,6 +82,11 @@ class Home:
             write_private(kept, secrets.token_urlsafe(18))
         return kept.read_text()
 
+    @property
+    def api_key(self) -> str:
+        """The key that was kept for this stack."""
+        return self.key_file.read_text().strip()
+
     def write_stack(self, facts: dict[str, Any]) -> None:
         """Write what scripts and tests read, mode 0600, in one step."""
         write_private(self.stack_file, json.dumps(facts, indent=2) + "\n")

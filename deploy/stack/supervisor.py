@@ -21,7 +21,7 @@ from deploy.stack.options import Options
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.prepared import PreparedNote
 from deploy.stack.rabbitmq import RabbitServer
-from deploy.stack.readiness import ready
+from deploy.stack.readiness import ours, ready
 from deploy.stack.roles import penstock_roles, surroundings
 from deploy.stack.server import Server
 from deploy.stack.valkey import ValkeyServer
@@ -156,7 +156,7 @@ class Supervisor:
                 tail = watched.child.tail()
                 raise DidNotStart(f"{watched.name} ended with {watched.child.exit_code} while starting\n{tail}")
             watched.revive()
-        return ready(self._api_url, workers=self._options.workers)
+        return ready(self._api_url, workers=self._options.workers) and ours(self._api_url, self._home.api_key)
 
     @property
     def _api_url(self) -> str:
@@ -185,7 +185,7 @@ class Supervisor:
                     metrics[watched.name] = f"{watched.url(variable)}/metrics"
         facts = {
             "api_url": self._api_url,
-            "api_key": self._home.key_file.read_text().strip(),
+            "api_key": self._home.api_key,
             "flower_url": flower.url("FLOWER_PORT"),
             "flower_user": FLOWER_USER,
             "flower_password": self._home.secret("flower"),
