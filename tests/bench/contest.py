@@ -56,7 +56,7 @@ class Contest:
 
     def _batch(self) -> list[Measure]:
         found = []
-        for connections in (1, 4):
+        for connections in self.options.batch_connections:
             turns = [
                 (stack, partial(measures.batch, stack, self.options, connections))
                 for stack in (self._penstock, self._handbuilt)

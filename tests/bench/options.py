@@ -23,6 +23,7 @@ class Options:
     intake_seconds: float = 6.0
     batch_seconds: float = 4.0
     batch_size: int = 1000
+    batch_connections: tuple[int, ...] = (1, 4)
     warm_seconds: float = 1.0
     workers: int = 2
     concurrency: int = 2
@@ -41,6 +42,7 @@ QUICK = Options(
     intake_seconds=1.0,
     batch_seconds=1.0,
     batch_size=100,
+    batch_connections=(4,),
     warm_seconds=0.3,
     drain_jobs=200,
     latency_jobs=10,

@@ -83,7 +83,6 @@ def test_a_run_measures_both_sides_of_everything(report: dict[str, Any]) -> None
     assert set(measured) == {
         "intake",
         "intake_tuned",
-        "batch_1",
         "batch_4",
         "drain_postgresql",
         "drain_redis",
