@@ -22,6 +22,8 @@ _BY_FORMAT: Final = {
     "email": "someone@example.com",
     "uri": "https://example.com/",
 }
+#: What a text most likely is where the schema has neither an example nor a format.
+_BY_NAME: Final = {"url": "https://example.com/", "email": "someone@example.com", "to": "someone@example.com"}
 
 
 @app.command(
@@ -100,7 +102,8 @@ def example(task: Json) -> str:
     schema = task["payload_schema"]
     words = ["penstock", "submit", task["name"]]
     for name in schema.get("required", ()):
-        words += ["-p", f"{name}={_as_value(sample(schema['properties'][name], schema.get('$defs', {})))}"]
+        value = sample(schema["properties"][name], schema.get("$defs", {}), name)
+        words += ["-p", f"{name}={_as_value(value)}"]
     return shlex.join([*words, "--wait", "30"])
 
 
@@ -111,10 +114,10 @@ def _as_value(value: Any) -> str:
     return json_format.dumps(value)
 
 
-def sample(field: Json, definitions: Json) -> Any:
-    """Return a value that fits a JSON Schema, as far as its type, format and bounds tell."""
+def sample(field: Json, definitions: Json, name: str = "") -> Any:
+    """Return a value that fits a JSON Schema, as far as its examples, type, format, bounds and name tell."""
     if "$ref" in field:
-        return sample(definitions[str(field["$ref"]).rsplit("/", 1)[-1]], definitions)
+        return sample(definitions[str(field["$ref"]).rsplit("/", 1)[-1]], definitions, name)
     for given in ("examples", "enum"):
         if field.get(given):
             return field[given][0]
@@ -122,22 +125,22 @@ def sample(field: Json, definitions: Json) -> Any:
         if field.get(given) is not None:
             return field[given]
     if "anyOf" in field:
-        return sample(field["anyOf"][0], definitions)
-    return _of_type(field, definitions)
+        return sample(field["anyOf"][0], definitions, name)
+    return _of_type(field, definitions, name)
 
 
-def _of_type(field: Json, definitions: Json) -> Any:
+def _of_type(field: Json, definitions: Json, name: str) -> Any:
     match field.get("type"):
         case "string":
-            return _BY_FORMAT.get(field.get("format", ""), "text")
+            return _BY_FORMAT.get(field.get("format", "")) or _BY_NAME.get(name, "text")
         case "integer" | "number":
             return field.get("minimum", 1)
         case "boolean":
             return True
         case "array":
-            return [sample(field.get("items", {}), definitions)] * field.get("minItems", 0)
+            return [sample(field.get("items", {}), definitions, name)] * field.get("minItems", 0)
         case "object":
             properties = field.get("properties", {})
-            return {name: sample(properties[name], definitions) for name in field.get("required", ())}
+            return {one: sample(properties[one], definitions, one) for one in field.get("required", ())}
         case _:
             return None

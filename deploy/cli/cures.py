@@ -25,8 +25,10 @@ CURES: Final[Mapping[str, str]] = {
     "idempotency-key-reused": "Take a new --idempotency-key, or send what was sent before.",
     "invalid-request": "`penstock submit --help` explains the options.",
     "refused": "Change the request.",
+    "outcome-unknown": "Look with `penstock job` or `penstock jobs` what became of it.",
     "database-unavailable": "Nothing was stored; try again in a moment.",
     "overloaded": "Nothing was stored; try again in a moment.",
+    "busy": "Nothing was stored; try again in a moment.",
     "unavailable": "Nothing was stored; try again in a moment.",
     "internal-error": "Look into the API's log for the request id.",
 }

@@ -28,7 +28,7 @@ All = Annotated[bool, typer.Option("--all", help="Show all of them")]
 def job(
     job_id: options.JobId,
     *,
-    wait: options.Wait = 0.0,
+    wait: options.Wait = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="Show each attempt, its outcome and its error")] = False,
     events: Annotated[bool, typer.Option("--events", help="Show what happened to it, in order")] = False,
     json: options.AsJson = False,

@@ -39,7 +39,7 @@ KeyFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line", rich_help_panel=OUTPUT)]
 Wait = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--wait",
         metavar="DURATION",

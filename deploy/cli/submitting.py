@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 from uuid import uuid4
 
 import typer
 
 from deploy.cli import options, screen, values, views
-from deploy.cli.client import Api, Json, connected
+from deploy.cli.client import PASSING, Api, Json, connected
+from deploy.cli.errors import Refusal, Unreachable
 from deploy.cli.waiting import exit_code, wait_for, wait_for_all
 
 BATCH: Final = 1000
@@ -67,7 +69,7 @@ def submit(
     ] = None,
     idempotency_key: OwnKey = None,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="Submit the same job so many times")] = 1,
-    wait: options.Wait = 0.0,
+    wait: options.Wait = None,
     json: options.AsJson = False,
     url: options.Url = None,
     key_file: options.KeyFile = None,
@@ -95,17 +97,30 @@ def submit(
         "time_limit": None if time_limit is None else {"hard_seconds": time_limit},
     }
     body = {name: value for name, value in wanted.items() if value is not None}
+    key = idempotency_key or str(uuid4())
     with connected(url, key_file) as api:
         if count == 1:
-            code = submit_one(api, body, key=idempotency_key, wait=wait, as_json=json)
+            code = submit_one(api, body, key=key, wait=wait, as_json=json)
         else:
-            code = submit_many(api, body, count, key=idempotency_key, wait=wait, as_json=json)
+            code = submit_many(api, body, count, key=key, wait=wait, as_json=json)
     raise typer.Exit(code)
 
 
-def submit_one(api: Api, body: Json, *, key: str | None, wait: float, as_json: bool) -> int:
+@contextmanager
+def _resumable(key: str) -> Iterator[None]:
+    """Say under which key the same can be sent again, where it is not known whether it was stored."""
+    try:
+        yield
+    except (Unreachable, Refusal) as trouble:
+        if isinstance(trouble, Unreachable) or trouble.status in PASSING:
+            trouble.details.append(f"to send the same again, and not twice: --idempotency-key {key}")
+        raise
+
+
+def submit_one(api: Api, body: Json, *, key: str, wait: float | None, as_json: bool) -> int:
     """Submit the job, tell of it, wait for it if that is wanted, and return the exit code."""
-    accepted, replayed = api.submit("/jobs", body, key=key)
+    with _resumable(key):
+        accepted, replayed = api.submit("/jobs", body, key=key)
     if replayed:
         screen.note("It had been accepted before, under the same Idempotency-Key.")
     if wait:
@@ -117,13 +132,13 @@ def submit_one(api: Api, body: Json, *, key: str | None, wait: float, as_json: b
     return 0
 
 
-def submit_many(api: Api, body: Json, count: int, *, key: str | None, wait: float, as_json: bool) -> int:
+def submit_many(api: Api, body: Json, count: int, *, key: str, wait: float | None, as_json: bool) -> int:
     """Submit the job `count` times in batches, wait if that is wanted, and return the exit code."""
     began = time.monotonic()
     ids: list[str] = []
-    with screen.progress() as bar:
+    with _resumable(key), screen.progress() as bar:
         shown = bar.add_task("Submitting", total=count)
-        for found in _batches(api, body, count, key or str(uuid4())):
+        for found in _batches(api, body, count, key):
             ids += found
             bar.update(shown, completed=len(ids))
             if not wait:

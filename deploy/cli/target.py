@@ -8,7 +8,6 @@ every user of the machine could read it.
 import json
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +47,7 @@ def _address(url: str | None, stack: "dict[str, Any] | None") -> tuple[str, str]
     if named := os.environ.get(URL_VARIABLE):
         return _checked(named, URL_VARIABLE), URL_VARIABLE
     if stack:
-        return _checked(str(stack["api_url"]), stack["stack_file"]), stack["stack_file"]
+        return _checked(stack["api_url"], stack["stack_file"]), stack["stack_file"]
     looked = ", ".join(str(file) for file in stack_files())
     raise CommandError(f"No API is known: no --url, no {URL_VARIABLE}, no local stack in {looked}.", cure=START_ONE)
 
@@ -71,8 +70,8 @@ def _key(key_file: Path | None, stack: "dict[str, Any] | None", address: str) ->
         return _plain(read_private(key_file), str(key_file))
     if given := os.environ.get(KEY_VARIABLE):
         return _plain(given, KEY_VARIABLE)
-    if stack and str(stack["api_url"]).rstrip("/") == address:
-        return _plain(str(stack["api_key"]), stack["stack_file"])
+    if stack and stack["api_url"].rstrip("/") == address:
+        return _plain(stack["api_key"], stack["stack_file"])
     raise CommandError(
         f"No API key for {address}.",
         cure=f"Set {KEY_VARIABLE}, or name a file with --key-file; `penstock keys create` makes a key.",
@@ -98,20 +97,16 @@ def read_stack() -> dict[str, Any] | None:
 
     Raises `CommandError` when others could have read them, or wrote them.
     """
-    for facts in _stacks():
-        return facts
-    return None
-
-
-def _stacks() -> Iterator[dict[str, Any]]:
-    for file in stack_files():
-        if not file.exists():
-            continue
-        try:
-            facts = json.loads(read_private(file))
-            yield {"database_url": None, **facts, "stack_file": str(file), "api_key": facts["api_key"]}
-        except (ValueError, KeyError, TypeError):
-            raise CommandError(f"{file} is damaged.", cure="`penstock stop` and `penstock up` make it anew.") from None
+    file = next((file for file in stack_files() if file.exists()), None)
+    if file is None:
+        return None
+    text = read_private(file)
+    try:
+        facts = json.loads(text)
+        needed = {name: str(facts[name]) for name in ("api_url", "api_key")}
+    except (ValueError, KeyError, TypeError):
+        raise CommandError(f"{file} is damaged.", cure="`penstock stop` and `penstock up` make it anew.") from None
+    return {"database_url": None, **facts, **needed, "stack_file": str(file)}
 
 
 def read_private(file: Path) -> str:
