@@ -152,7 +152,7 @@ class DoorbellPublisher:
             for bell in doorbells:
                 producer.publish(
                     messages.BODY,
-                    exchange=EXCHANGE,
+                    exchange="",  # to the list itself: kombu's bindings lie in Redis too, and a wiped server has none
                     routing_key=bell.queue,
                     headers=messages.headers(bell),
                     priority=broker_priority(self._url, bell.priority),

@@ -152,6 +152,13 @@ def naps(seconds: float, log: str | None = None) -> float:
     return seconds
 
 
+@shared_task(name="probe.says", max_retries=0)
+def says(word: str, log: str) -> None:
+    """Write a word."""
+    with Path(log).open("a", encoding="utf-8") as file:
+        file.write(f"{word}\n")
+
+
 @shared_task(name="probe.soft", soft_time_limit=1, max_retries=0)
 def soft(seconds: float) -> str:
     """Sleep under a soft limit of a second."""
@@ -193,6 +200,14 @@ def crash_once(self: Any) -> int:
     """Take the process down in the first attempt only."""
     if self.job.attempt == 1:
         os._exit(9)
+    return int(self.job.attempt)
+
+
+@shared_task(name="probe.long_first", bind=True)
+def long_first(self: Any, seconds: float) -> int:
+    """Take long in the first attempt, and no time in a later one."""
+    if self.job.attempt == 1:
+        time.sleep(seconds)
     return int(self.job.attempt)
 
 

@@ -10,13 +10,25 @@ import structlog
 from celery.worker.consumer import Consumer
 
 from tasks.settings import DEAD_SUFFIX
-from tasks.topology import DEAD_EXCHANGE, DEAD_LENGTH, is_redis
+from tasks.topology import DEAD_LENGTH, is_redis
+from worker.outage import Outage, finish_writing
 
 log = structlog.get_logger()
 
 
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
     """Celery's consumer, for messages that may be anything."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Return `conn`, connected, however long that takes."""
+        with Outage(self) as outage:
+            conn.ensure_connection(outage.serve, interval_start=0, interval_step=0, interval_max=0)
+        self.first_connection_attempt = False
+        return conn
+
+    def on_close(self) -> None:
+        """Leave a connection that is gone. The pool keeps its jobs: their leases hold them, not the connection."""
+        finish_writing(self.pool)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Return Celery's handler, made safe."""
@@ -50,7 +62,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         with self.app.producer_pool.acquire(block=True, timeout=5) as producer:
             producer.publish(
                 message.body,
-                exchange=DEAD_EXCHANGE,
+                exchange="",  # to the list itself
                 routing_key=dead,
                 headers=message.headers if isinstance(message.headers, dict) else None,
                 content_type=str(message.content_type),

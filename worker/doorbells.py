@@ -13,15 +13,24 @@ logger = logging.getLogger(__name__)
 
 def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
     """Return what Celery's consumer calls with each message of a task (Celery's `Task.Strategy`)."""
-    keeper, broken = consumer.controller.keeper, consumer.connection_errors
+    keeper = consumer.controller.keeper
 
     def receive(message: Any, _body: Any, _ack: Any, _reject: Any, _callbacks: Any) -> None:
+        if message.content_type != messages.CONTENT_TYPE:
+            raise messages.UnreadableMessage("The message is not JSON.")
         ring = messages.read(message.headers)
+        here = consumer.connection
         doorbell = Doorbell(
-            acknowledge=partial(message.ack_log_error, logger, broken),
-            requeue=partial(message.reject_log_error, logger, broken, requeue=True),
+            acknowledge=partial(_answer, consumer, here, message.ack_log_error),
+            requeue=partial(_answer, consumer, here, message.reject_log_error, requeue=True),
             open_count=len(ring.jobs),
         )
         keeper.offer(ring, doorbell)
 
     return receive
+
+
+def _answer(consumer: Any, connection: Any, reply: Callable[..., None], **options: Any) -> None:
+    """Answer the broker, unless the connection that brought the message is gone: the broker then repeats it."""
+    if consumer.connection is connection:
+        reply(logger, consumer.connection_errors, **options)

@@ -135,6 +135,8 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
 
     def _mind_saturation(self, consumer: Any) -> None:
         """Stop listening while all slots are held by long jobs, and listen again when one is free."""
+        if consumer.connection is None:
+            return
         if self._keeper.saturated:
             now = time.monotonic()
             self._saturated_since = self._saturated_since or now

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,8 @@ from kombu import Connection
 from sqlalchemy import Engine, RowMapping, select, text
 
 from jobs import control, intake, upkeep
-from jobs.database import transaction
-from jobs.errors import BrokerUnavailable
+from jobs.database import reading, transaction
+from jobs.errors import BrokerUnavailable, DatabaseUnavailable
 from jobs.model import Acceptance, Doorbell, JobId, NewJob, Submission
 from jobs.state import FINAL, JobState
 from jobs.tables import attempts, events, jobs
@@ -51,6 +51,7 @@ class Plant:
         self._names = itertools.count(1)
         self._lanes = itertools.cycle(LANES)
         self._started: list[LocalProcess] = []
+        self._beats: list[Beat] = []
 
     # Its processes
 
@@ -83,10 +84,22 @@ class Plant:
         process = self._process(name, ["schedules"], _READY_BEAT, {"upkeep_seconds": 0.1, "stranded_seconds": 2, **own})
         process.start()
         process.ready()
-        return Beat(process)
+        self._beats.append(Beat(process))
+        return self._beats[-1]
 
     @contextmanager
-    def crew(self, *arguments: str, count: int = 1, **own: object) -> Any:
+    def no_upkeep(self) -> Iterator[None]:
+        """Hold every beat still: what then happens to a job, its worker and the broker do alone."""
+        for beat in self._beats:
+            beat.kill("SIGSTOP", reload_container=False)
+        try:
+            yield
+        finally:
+            for beat in self._beats:
+                beat.kill("SIGCONT", reload_container=False)
+
+    @contextmanager
+    def crew(self, *arguments: str, count: int = 1, **own: object) -> Iterator["Crew"]:
         """Give workers of a queue of their own, ended with the block."""
         lane = self.lane()
         crew = [self.worker(*arguments, queue=lane, wait=False, **own) for _ in range(count)]
@@ -132,6 +145,11 @@ class Plant:
             with transaction(self.engine) as connection:
                 upkeep.mark_unrung(connection, [bell.id for bell in doorbells])
 
+    def echoes(self, count: int, queue: str, *, ring: bool = True) -> list[JobId]:
+        """Accept so many small jobs at once."""
+        new = [NewJob(task="demo.echo", payload=f'{{"message": "{number}"}}', queue=queue) for number in range(count)]
+        return self.accept(*new, ring=ring)
+
     def cancel(self, job_id: JobId) -> JobState:
         """Cancel a job."""
         with transaction(self.engine) as connection:
@@ -157,9 +175,19 @@ class Plant:
         """Read by SQL."""
         return self._rows(text(query).bindparams(**values))
 
-    def _rows(self, query: Any) -> list[RowMapping]:
+    def change(self, statement: str, **values: Any) -> None:
+        """Write by SQL what time or bad luck would have written."""
         with transaction(self.engine) as connection:
-            return list(connection.execute(query).mappings())
+            connection.execute(text(statement).bindparams(**values))
+
+    def _rows(self, query: Any) -> list[RowMapping]:
+        try:
+            with reading(self.engine) as connection:
+                return list(connection.execute(query).mappings())
+        except DatabaseUnavailable:  # it was restarted by a test: our connections are gone, it is not
+            self.engine.dispose()
+            with reading(self.engine) as connection:
+                return list(connection.execute(query).mappings())
 
     # Waiting
 

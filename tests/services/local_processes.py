@@ -104,10 +104,10 @@ class LocalProcess:
         self._child.send(signal.SIGCONT)
         self._child.end(signal.SIGTERM, STOP_SECONDS)
 
-    def children(self) -> list[int]:
-        """The pids of the processes that it has forked."""
+    def processes(self) -> list[psutil.Process]:
+        """The processes that it has forked."""
         try:
-            return [child.pid for child in psutil.Process(self.pid).children()]
+            return psutil.Process(self.pid).children()
         except psutil.NoSuchProcess:
             return []
 
@@ -126,9 +126,13 @@ class Worker(CeleryTestWorker):  # type: ignore[misc]  # pytest-celery ships no 
         """The worker's main process."""
         return self.container.pid
 
-    def children(self) -> list[int]:
+    def processes(self) -> list[psutil.Process]:
         """The processes of its pool."""
-        return self.container.children()
+        return self.container.processes()
+
+    def children(self) -> list[int]:
+        """Their pids."""
+        return [process.pid for process in self.processes()]
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Ask it to stop, and return when it has."""

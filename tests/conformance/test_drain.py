@@ -1,0 +1,65 @@
+"""A worker that is asked to stop finishes what is short and gives back what is long."""
+
+import time
+
+from jobs.state import JobState
+from tests.conformance.plant import Plant
+
+
+def test_a_stopping_worker_finishes_short_jobs_and_gives_long_ones_back(plant: Plant) -> None:
+    with plant.crew(worker_concurrency=2, drain_seconds=2) as crew:
+        short = plant.submit("probe.naps", crew.lane, seconds=1)
+        long = plant.submit("probe.long_first", crew.lane, seconds=30)
+        plant.running(short)
+        plant.running(long)
+
+        began = time.monotonic()
+        crew.worker.stop(seconds=10)
+
+        assert time.monotonic() - began < 6
+        assert plant.job(short)["state"] == JobState.SUCCEEDED
+        assert plant.outcomes(long)[0] == "interrupted"
+        after = plant.worker(queue=crew.lane, worker_concurrency=2)
+        job = plant.finished(long)
+        after.teardown()
+    assert (job["state"], job["result"], job["error_count"], job["crash_count"]) == (JobState.SUCCEEDED, 2, 0, 0)
+    assert plant.events(long) == ["accept", "start", "release", "start", "succeed"]
+
+
+def test_the_next_worker_takes_over_at_once_and_no_doorbell_is_lost(plant: Plant) -> None:
+    with plant.crew(worker_concurrency=2, drain_seconds=0) as crew, plant.no_upkeep():
+        busy = [plant.submit("probe.long_first", crew.lane, seconds=30) for _ in range(2)]
+        for job_id in busy:
+            plant.running(job_id)
+        waiting = plant.echoes(20, crew.lane)
+
+        crew.worker.stop(seconds=10)
+        after = plant.worker(queue=crew.lane, worker_concurrency=2)
+        rows = plant.all_finished(waiting, seconds=5)
+        after.teardown()
+
+        assert {(row["state"], row["attempt"]) for row in rows} == {(JobState.SUCCEEDED, 1)}
+        assert {plant.job(job_id)["state"] for job_id in busy} == {JobState.QUEUED}
+
+
+def test_workers_that_come_and_go_under_load_lose_nothing_and_repeat_nothing(plant: Plant) -> None:
+    with plant.crew(count=2, worker_concurrency=2, drain_seconds=5) as crew:
+        ids = [plant.submit("probe.naps", crew.lane, seconds=0.02) for _ in range(300)]
+        for worker in crew.workers:
+            worker.restart()
+
+        rows = plant.all_finished(ids)
+
+        assert {(row["state"], row["attempt"]) for row in rows} == {(JobState.SUCCEEDED, 1)}
+
+
+def test_a_worker_says_hello_and_goodbye(plant: Plant) -> None:
+    with plant.crew(worker_concurrency=3) as crew:
+        name = crew.worker.name()
+        query = "SELECT queues, slots, stopped_at FROM workers WHERE name LIKE :name"
+
+        alive = plant.ask(query, name=f"{name}%")
+        crew.worker.stop()
+
+        assert [(row["queues"], row["slots"], row["stopped_at"]) for row in alive] == [([crew.lane], 3, None)]
+        assert plant.ask(query, name=f"{name}%")[0]["stopped_at"] is not None

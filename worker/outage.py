@@ -1,0 +1,79 @@
+"""What a worker does while there is no broker: its jobs go on, end, and are settled.
+
+Celery 5.7 sleeps between two tries to connect: nobody reads the pool's results, keeps time limits or
+launches what has begun. And it drops what the pool has not begun, as the broker is expected to repeat its
+messages; ours are begun in the database, and are not repeated while their lease is extended.
+"""
+
+import itertools
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+from celery.worker import state
+
+log = structlog.get_logger()
+
+PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
+"""Seconds between two tries to reach the broker; the last is repeated."""
+
+
+class Outage:
+    """Serves the pool while a consumer tries to connect."""
+
+    def __init__(self, consumer: Any) -> None:
+        """Serve the pool of `consumer`."""
+        self._consumer = consumer
+        self._pauses: Iterator[float] = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
+        self._timers: set[Any] = set()
+        self._began_with: set[Any] = set()
+        self._is_serving = False
+
+    def __enter__(self) -> Self:
+        """Nothing happens before the first refusal."""
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Leave the pool to the event loop, which registers it anew; limits that were set meanwhile stay."""
+        if not self._is_serving:
+            return
+        timer = self._consumer.hub.timer
+        for entry in self._timers:
+            timer.cancel(entry)
+        known = self._consumer.timer_entries_before_start
+        if known is not None:  # what Celery takes for timers of the connection, it cancels with the connection
+            known |= _entries(timer) - self._began_with
+
+    def serve(self, error: BaseException, _interval: float = 0) -> None:
+        """Go on without a broker until it is time for the next try (kombu's `errback`)."""
+        pause = next(self._pauses)
+        log.warning("broker_unavailable", doing="consume", reason=type(error).__name__, next_try_in_seconds=pause)
+        hub = self._consumer.hub
+        if not self._is_serving:
+            self._start(hub)
+        over: list[bool] = []
+        hub.call_later(pause, over.append, True)  # noqa: FBT003 - what tells that it is time
+        while not over:
+            state.maybe_shutdown()
+            hub.run_once()
+
+    def _start(self, hub: Any) -> None:
+        self._is_serving = True
+        self._began_with = _entries(hub.timer)
+        self._consumer.controller.register_with_event_loop(hub)
+        self._consumer.register_with_event_loop(hub)
+        self._timers = _entries(hub.timer) - self._began_with
+
+
+def _entries(timer: Any) -> set[Any]:
+    return {scheduled.entry for scheduled in timer.queue}
+
+
+def finish_writing(pool: Any) -> None:
+    """Bring what is half written to a child to its end; the event loop that wrote it is gone."""
+    processes: Any = getattr(pool, "_pool", None)
+    for writing in list(getattr(processes, "_active_writers", ())):
+        for job in list(processes._cache.values()):
+            if job._writer is not None and job._writer() is writing:
+                processes._flush_writer(job._write_to, writing)
