@@ -11,7 +11,7 @@ from typing import Any, Final
 from amqp import spec
 from amqp.basic_message import Message
 from kombu import Connection, Producer
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from jobs.errors import BrokerUnavailable
 from jobs.model import Doorbell
@@ -27,7 +27,7 @@ _PUBLISH: Final = "Bssbb"
 _MANDATORY: Final = True
 
 #: What a broken broker makes the libraries raise. Redis' transport lists KeyError as a connection error.
-_OUTAGES: Final = (OSError, OperationalError)
+_OUTAGES: Final = (OSError, OperationalError, BatchPublishError)
 
 
 class _ConfirmedChannel:

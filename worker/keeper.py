@@ -213,7 +213,8 @@ class Keeper:
         """Begin what the doorbells name; when that is not possible now, they go on waiting."""
         held = {job_id for job_id, _ in self._running}
         try:
-            begun = self._ledger.begin(list(dict.fromkeys(waiting.job_id for waiting in chosen)), held)
+            turn = {waiting.job_id: place for place, waiting in enumerate(chosen)}
+            begun = sorted(self._ledger.begin(list(turn), held), key=lambda one: turn[one.job_id])
         except Exception as error:
             with self._news:
                 self._busy -= len(chosen)
