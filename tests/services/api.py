@@ -27,8 +27,6 @@ from tests.services.fixtures import administer
 from tests.services.stack import eventually
 
 START_SECONDS: Final = 20.0
-NOBODY: Final = "redis://127.0.0.1:9/0"
-"""A broker that is away."""
 
 
 @contextmanager
@@ -150,9 +148,7 @@ def _forget_tasks_of_test_tools() -> None:
 
 
 @contextmanager
-def running_api(
-    database_url: str, broker_url: str = NOBODY, *, direct_url: str | None = None, **settings: Any
-) -> Iterator[Api]:
+def running_api(database_url: str, broker_url: str, *, direct_url: str | None = None, **settings: Any) -> Iterator[Api]:
     """Run the API; `direct_url` is a way to the same database that no fault lies on.
 
     `settings` are those of the API, those named database_... of the database.

@@ -3,10 +3,22 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from tests.services.api import Api, Person, fresh_database, running_api
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _plain_lines() -> Iterator[None]:
+    """Have what the API logs in our process written plainly: the default draws tracebacks, which takes seconds."""
+    plain = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )]  # fmt: skip
+    structlog.configure(processors=plain)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="package")

@@ -13,7 +13,7 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
     assert body.keys() >= MEMBERS
-    assert body["type"] == f"/problems/{slug}"
+    assert body["type"] == f"/problems/{slug}", body
     assert body["status"] == status
     assert body["instance"] == answer.request.url.path
     assert body["request_id"] == answer.headers["x-request-id"]

@@ -1,0 +1,281 @@
+"""A part is away: the answer is quick and true, and nothing is half-done."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from deploy.stack.postgres import PostgresServer
+from deploy.stack.valkey import ValkeyServer
+from jobs.database import transaction
+from jobs.migrations import upgrade
+from jobs.tables import jobs
+from tests.integration.api.problems import problem
+from tests.integration.jobs import scenes
+from tests.services.api import Api, Person, running_api
+from tests.services.databases import connect_to
+from tests.services.fixtures import running
+from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.proxy import Proxy, When
+from tests.services.stack import eventually
+
+NOOP = b'{"task": "demo.noop"}'
+COMMIT = b"COMMIT\0"
+"""The whole statement: BEGIN may speak of READ COMMITTED."""
+
+
+@pytest.fixture
+def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
+    """What stands between the API and PostgreSQL."""
+    with Proxy("127.0.0.1", postgres_server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def cut_off(proxy: Proxy, database_url: str, broker_url: str) -> Iterator[Api]:
+    """An API behind the proxy; our own engine goes around it."""
+    with running_api(proxy.through(database_url), broker_url, direct_url=database_url) as api:
+        yield api
+
+
+# PostgreSQL
+
+
+def test_postgresql_stops_and_comes_back(tmp_path: Path, broker_url: str) -> None:
+    with running(PostgresServer(tmp_path / "postgres", durable=False)) as server:
+        migrated = server.database_url("postgres")
+        _migrate(migrated)
+        with running_api(migrated, broker_url) as api:
+            person = api.person()
+            before = person.accepted()
+            server.stop()
+
+            _everything_says_so(person)
+
+            server.restart()
+            api.engine.dispose()
+            assert person.get(f"/jobs/{before}").status_code == 200
+            answer = person.send(NOOP, idempotency_key="k")
+            assert answer.status_code == 202
+            assert "idempotency-replayed" not in answer.headers
+            assert person.stored() == 2
+            assert person.http.get("/ready").status_code == 200
+
+
+def _migrate(url: str) -> None:
+    engine = connect_to(url)
+    upgrade(engine)
+    engine.dispose()
+
+
+def _everything_says_so(person: Person) -> None:
+    began = time.monotonic()
+
+    problem(person.send(NOOP, idempotency_key="k"), 503, "database-unavailable")
+    problem(person.send(b'{"jobs": [%s]}' % NOOP, "/api/v1/jobs/batch"), 503, "database-unavailable")
+    problem(person.get("/jobs"), 503, "database-unavailable")
+    assert person.http.get("/health").status_code == 200
+    ready = person.http.get("/ready")
+    assert ready.status_code == 503
+    assert ready.json()["status"] == "not_ready"
+    assert ready.json()["dependencies"]["postgresql"] == {"ok": False, "detail": "does not answer"}
+    assert ready.json()["workers_alive"] is None
+    scraped = person.http.get("/metrics")
+    assert scraped.status_code == 200
+    assert "penstock_workers_alive" not in scraped.text
+
+    assert time.monotonic() - began < 10
+
+
+# A COMMIT whose answer is lost
+
+
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize("headers", [{}, {"idempotency_key": "k"}], ids=["", "with a key"])
+def test_a_cut_commit_accepts_the_job_exactly_once(
+    cut_off: Api, proxy: Proxy, when: When, headers: dict[str, str]
+) -> None:
+    person = cut_off.person()
+    person.accepted()
+    proxy.cut(COMMIT, when)
+
+    answer = person.send(NOOP, **headers)
+
+    assert proxy.cuts == 1
+    assert answer.status_code == 202
+    assert "idempotency-replayed" not in answer.headers
+    assert person.stored() == 2
+    scenes.assert_sound(person.engine, answer.json()["id"])
+    if headers:
+        assert person.send(NOOP, **headers).content == answer.content
+        assert person.stored() == 2
+
+
+@pytest.mark.parametrize("when", When)
+def test_a_cut_commit_of_a_batch_accepts_it_exactly_once(cut_off: Api, proxy: Proxy, when: When) -> None:
+    person = cut_off.person()
+    person.accepted()
+    proxy.cut(COMMIT, when)
+
+    answer = person.send(b'{"jobs": [%s]}' % b",".join([NOOP] * 20), "/api/v1/jobs/batch")
+
+    assert proxy.cuts == 1
+    assert answer.status_code == 202
+    assert person.stored() == 21
+
+
+def test_a_cut_in_the_middle_of_the_transaction_leaves_nothing_behind(cut_off: Api, proxy: Proxy) -> None:
+    person = cut_off.person()
+    person.accepted()
+    proxy.cut(b"demo.noop", When.BEFORE)
+
+    assert person.submit().status_code == 202
+    assert proxy.cuts == 1
+    assert person.stored() == 2
+
+
+@pytest.mark.parametrize(("when", "stored"), [(When.AFTER, True), (When.BEFORE, False)])
+def test_what_cannot_be_known_is_said_and_the_key_tells_it_later(
+    cut_off: Api, proxy: Proxy, when: When, stored: bool
+) -> None:
+    person = cut_off.person()
+    person.accepted()
+    proxy.cut(COMMIT, when, then_refuse=True)
+
+    problem(person.send(NOOP, idempotency_key="k"), 503, "outcome-unknown")
+    assert person.stored() == 1 + stored
+
+    proxy.heal()
+    answer = person.send(NOOP, idempotency_key="k")
+    assert answer.status_code == 202
+    assert ("idempotency-replayed" in answer.headers) is stored
+    assert person.stored() == 2
+
+
+@pytest.mark.parametrize("when", When)
+def test_many_cuts_among_many_requests_lose_nothing_and_double_nothing(cut_off: Api, proxy: Proxy, when: When) -> None:
+    person = cut_off.person()
+    person.accepted()
+    proxy.cut(COMMIT, when, times=4, seconds=0.1)
+    keys = [f"k{number}" for number in range(60)]
+
+    with ThreadPoolExecutor(12) as pool:
+        first = list(pool.map(lambda key: person.send(NOOP, idempotency_key=key), keys))
+    assert proxy.cuts >= 2
+    proxy.heal()
+    second = [person.send(NOOP, idempotency_key=key) for key in keys]
+
+    assert {answer.status_code for answer in first} <= {202, 503}
+    assert {answer.status_code for answer in second} == {202}
+    assert person.stored() == 1 + len(keys)
+    for one, other in zip(first, second, strict=True):
+        assert one.status_code == 503 or one.content == other.content
+
+
+def test_a_replay_that_was_cut_is_told_as_unknown(cut_off: Api, proxy: Proxy) -> None:
+    person = cut_off.person()
+    job_id = person.accepted()
+    person.post(f"/jobs/{job_id}/cancel")
+    proxy.cut(COMMIT, When.AFTER)
+
+    problem(person.post(f"/jobs/{job_id}/replay", headers={"Idempotency-Key": "r"}), 503, "outcome-unknown")
+
+    again = person.post(f"/jobs/{job_id}/replay", headers={"Idempotency-Key": "r"})
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+    assert person.stored() == 2
+
+
+# Too few connections, too long waits
+
+
+def test_a_pool_that_is_exhausted_is_told_quickly_and_intake_goes_on(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url, database_pool_size=1) as api, ThreadPoolExecutor(1) as pool:
+        person = api.person()
+        job_id = person.accepted()
+        with transaction(person.engine) as connection:
+            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+            held_up = pool.submit(person.post, f"/jobs/{job_id}/cancel")
+            scenes.wait_for_lock(person.engine)
+
+            began = time.monotonic()
+            problem(person.get("/jobs"), 503, "database-unavailable")
+            assert time.monotonic() - began < 2
+            assert person.http.get("/health").status_code == 200
+            assert person.submit().status_code == 202
+
+        assert held_up.result().status_code == 202
+        assert person.get("/jobs").status_code == 200
+
+
+def test_a_statement_that_takes_too_long_is_told_as_busy(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url, database_statement_timeout_seconds=0.3) as api:
+        person = api.person()
+        job_id = person.accepted()
+        with transaction(person.engine) as connection:
+            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+
+            problem(person.post(f"/jobs/{job_id}/cancel"), 503, "busy")
+
+        assert person.post(f"/jobs/{job_id}/cancel").status_code == 202
+
+
+def test_what_the_code_did_not_foresee_is_told_by_its_request_id_alone(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url) as api:
+        person = api.person()
+        with transaction(person.engine) as connection:
+            connection.execute(text("ALTER TABLE jobs RENAME COLUMN tags TO labels"))
+
+        body = problem(person.get("/jobs", headers={"X-Request-ID": "find-me"}), 500, "internal-error")
+
+        assert body["request_id"] == "find-me"
+        assert "SELECT" not in json.dumps(body)
+        assert "labels" not in json.dumps(body)
+        assert problem(person.submit(), 500, "internal-error")
+
+
+# The broker
+
+
+def test_a_broker_that_is_away_takes_nothing_from_intake(
+    database_url: str, services_home: Path, tmp_path: Path
+) -> None:
+    with (
+        running(ValkeyServer(services_home / "valkey-outage", durable=False)) as broker,
+        running_api(database_url, broker.url) as api,
+    ):
+        person = api.person()
+        broker.kill()
+        job_id = person.accepted()
+        ready = person.http.get("/ready")
+        assert ready.status_code == 200
+        assert ready.json()["dependencies"]["broker"]["ok"] is False
+        eventually(lambda: scenes.row(api.engine, job_id)["rung_at"] is None, 10, "the doorbell is given back")
+
+        broker.restart()
+        with workforce(database_url, broker.url, tmp_path):
+            answer = person.get(f"/jobs/{job_id}", params={"wait_seconds": 30})
+        assert answer.json()["state"] == "succeeded"
+
+
+@contextmanager
+def workforce(database_url: str, broker_url: str, home: Path) -> Iterator[None]:
+    """Run a worker and a beat for as long as the block lasts."""
+    environment = surroundings(
+        DATABASE_URL=database_url, BROKER_URL=broker_url, PENSTOCK_WORKER_CONCURRENCY=1, PENSTOCK_DRAIN_SECONDS=1
+    )
+    processes = [
+        LocalProcess(module, [module], environment=environment, log=home / f"{module}.log", prompt="")
+        for module in ("worker", "schedules")
+    ]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.teardown()
