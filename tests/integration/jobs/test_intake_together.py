@@ -103,7 +103,8 @@ def test_whether_a_cut_commit_happened_is_known_once_its_transaction_has_ended(e
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_overlapping_keys_in_any_order_never_lock_each_other_out(engine: Engine, seed: int) -> None:
+@pytest.mark.parametrize("keyed", [True, False])
+def test_overlapping_keys_in_any_order_never_lock_each_other_out(engine: Engine, seed: int, *, keyed: bool) -> None:
     gate = Barrier(6)
 
     def ask(thread: int) -> int:
@@ -113,7 +114,7 @@ def test_overlapping_keys_in_any_order_never_lock_each_other_out(engine: Engine,
             asked = [
                 submission(
                     *(new_job(unique_key=f"u{chance.randrange(12)}") for _ in range(chance.randint(1, 3))),
-                    key=f"k{chance.randrange(12)}",
+                    key=f"k{chance.randrange(12)}" if keyed else None,
                 )
                 for _ in range(chance.randint(1, 8))
             ]

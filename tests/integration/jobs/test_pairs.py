@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, Engine, func, update
+from sqlalchemy import Connection, Engine, func, text, update
 
 from jobs import attempts as life
 from jobs import control, upkeep
@@ -231,6 +231,16 @@ def test_a_job_that_started_in_time_is_not_expired(engine: Engine) -> None:
     assert meet(engine, job_id, start_in_the_last_moment, expire, commit=True) == (True, False)
     assert not alone(engine, expire, job_id)
     assert scenes.state(engine, job_id) is JobState.RUNNING
+
+
+@pytest.mark.parametrize("move", [start, rescue_lost, release_due, expire, ring, ring_anew])
+def test_whoever_takes_many_jobs_waits_for_none_of_them(engine: Engine, move: Move) -> None:
+    job_id = queued(engine)
+    with engine.connect() as holder, engine.connect() as connection:
+        holder.execute(text("SELECT FROM jobs FOR UPDATE"))
+        connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+
+        assert not move(connection, job_id)
 
 
 def test_two_cancels_are_one(engine: Engine) -> None:
