@@ -1,6 +1,7 @@
 """The tutorial, as a person pastes it into a terminal: every block is run, and what it prints is compared."""
 
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -42,7 +43,7 @@ def test_the_tutorial_does_and_prints_what_it_says(stack: Stack, tmp_path: Path)
     outputs = printed.split(MARK)[1:]
     commands = [block for block in page if block.language == "bash"]
     assert len(outputs) == len(commands), f"it stopped after block {len(outputs)}:\n{printed[-3000:]}"
-    for block, following in zip(page, page[1:], strict=False):
+    for block, following in itertools.pairwise(page):
         if following.language == "text":
             output = outputs[commands.index(block)]
             assert is_like(following.text, output), f"line {following.line} of the page; printed was:\n{output}"
@@ -92,7 +93,7 @@ def run_in_a_terminal(script: str, folder: Path, environment: dict[str, str]) ->
 def _shown(terminal: int, shell: "subprocess.Popen[bytes]") -> Iterator[str]:
     """Yield what appears, until nobody holds the terminal any more."""
     deadline = time.monotonic() + SECONDS
-    with open(terminal, "rb", buffering=0) as reader:  # noqa: PTH123 - a file descriptor has no path
+    with open(terminal, "rb", buffering=0) as reader:
         try:
             while time.monotonic() < deadline and (some := reader.read(65_536)):
                 yield some.decode(errors="replace")

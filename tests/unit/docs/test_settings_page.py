@@ -1,0 +1,43 @@
+"""The settings page is what the code says."""
+
+import importlib
+import pkgutil
+import re
+
+import pytest
+from pydantic_settings import BaseSettings
+
+import api
+import deploy
+import jobs
+import schedules
+import tasks
+import worker
+from deploy.stack.home import ROOT
+from tests.unit.docs.settings_page import CLASSES, CLIENT, PAGE, STACK, page
+
+
+def test_the_page_is_the_one_that_the_code_makes() -> None:
+    assert PAGE.read_text() == page(), "write it anew: python -m tests.unit.docs.settings_page"
+
+
+def test_every_settings_class_of_the_code_is_on_the_page() -> None:
+    for package in (api, deploy, jobs, schedules, tasks, worker):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith(".settings"):
+                importlib.import_module(module.name)
+
+    ours = {one for one in BaseSettings.__subclasses__() if one.__module__.partition(".")[0] != "tests"}
+    ours = {one for one in ours if (ROOT / one.__module__.partition(".")[0]).is_dir()}
+
+    assert ours == {settings for _, settings, _ in CLASSES}
+
+
+@pytest.mark.parametrize("folder", ["deploy/stack", "deploy/cli"])
+def test_every_variable_that_the_stack_and_the_command_read_is_on_the_page(folder: str) -> None:
+    source = "\n".join(file.read_text() for file in sorted((ROOT / folder).glob("*.py")))
+
+    read = set(re.findall(r"""environ(?:\.get\(|\[)["']((?:PENSTOCK|FLOWER)_\w+)""", source))
+
+    assert read, "the pattern above finds nothing any more"
+    assert read - {name for name, _, _ in (*STACK, *CLIENT)} <= {"PENSTOCK_KEY_FILE"}  # told by the stack itself
