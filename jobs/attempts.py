@@ -34,12 +34,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 from jobs.model import Attempt, JobId, Settlement
 from jobs.state import TRANSITIONS, Event, JobState, Outcome
 from jobs.tables import attempts, events, jobs
-from jobs.transitions import NO_LEASE, TELLING, may, moved_to, told
+from jobs.transitions import NO_LEASE, TELLING, guard, may, moved_to, told
 
 LEASE: Final = timedelta(seconds=30)
 
 _lease = bindparam("lease", type_=Interval())
 _clock = func.clock_timestamp()
+RUNNING: Final = guard(jobs.c.state == JobState.RUNNING.value)
+"""Stands in every statement of an attempt, beside the job's id."""
 
 
 def _start_statement() -> Any:
@@ -157,7 +159,7 @@ def _extend_statement() -> Any:
     locked = (
         select(jobs.c.id)
         .join(mine, and_(jobs.c.id == mine.c.id, jobs.c.attempt == mine.c.number))
-        .where(jobs.c.state == JobState.RUNNING.value)
+        .where(RUNNING)
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
         .cte("locked")
@@ -186,7 +188,7 @@ def _look_statement() -> Any:
     return (
         select(jobs.c.id, jobs.c.attempt, jobs.c.cancel_requested_at.is_not(None))
         .join(mine, and_(jobs.c.id == mine.c.id, jobs.c.attempt == mine.c.number))
-        .where(jobs.c.state == JobState.RUNNING.value)
+        .where(RUNNING)
     )
 
 
@@ -203,7 +205,7 @@ def progress(connection: Connection, job_id: JobId, number: int, report: Mapping
     """Store how far the attempt has come; False: it was fenced."""
     changed = connection.execute(
         update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.attempt == number, jobs.c.state == JobState.RUNNING.value)
+        .where(jobs.c.id == job_id, jobs.c.attempt == number, RUNNING)
         .values(progress=dict(report), version=jobs.c.version + 1)
     )
     return changed.rowcount == 1
@@ -241,7 +243,7 @@ def _finish_statement() -> Any:
             given.c.retry_in,
         )
         .join(given, and_(jobs.c.id == given.c.id, jobs.c.attempt == given.c.number))
-        .where(jobs.c.state == JobState.RUNNING.value)
+        .where(RUNNING)
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
         .cte("locked")
@@ -364,9 +366,7 @@ def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> li
 
     After a start whose answer was cut off, these were started and nobody runs them.
     """
-    query = select(jobs.c.id, jobs.c.attempt).where(
-        jobs.c.id.in_(ids), jobs.c.state == JobState.RUNNING.value, jobs.c.worker == worker
-    )
+    query = select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(ids), RUNNING, jobs.c.worker == worker)
     return [(job_id, number) for job_id, number in connection.execute(query)]
 
 

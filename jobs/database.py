@@ -68,6 +68,7 @@ def open_engine(
     )
     if hot:
         options += " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+        options += " -c enable_hashjoin=off -c enable_mergejoin=off"
     try:
         return create_engine(
             url,

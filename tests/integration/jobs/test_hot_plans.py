@@ -1,7 +1,8 @@
 """A statement that was planned while the table was empty still finds its jobs by their keys when it is full."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pytest
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, text
 
@@ -18,21 +19,30 @@ BATCH = 10
 MOST_ROWS = 10 * BATCH
 
 
-def test_plans_made_on_an_empty_table_read_few_rows_of_a_full_one(database_url: str) -> None:
+@pytest.fixture
+def hot(database_url: str) -> Iterator[Engine]:
     settings = DatabaseSettings(database_url=SecretStr(database_url))
     engine = open_engine(settings, application_name="tests", pool_size=1, hot=True)
-    for _ in range(PREPARED_AFTER):
-        live(engine, submit(engine, 1))
-    with transaction(engine) as connection:
-        attempts.start(connection, submit(engine_of_its_own(database_url), RUNNING), worker="w")
+    yield engine
+    engine.dispose()
 
-    read = live(engine, submit(engine_of_its_own(database_url), BATCH))
+
+def test_plans_made_on_an_empty_table_read_few_rows_of_a_full_one(hot: Engine, fresh_engine: Engine) -> None:
+    for _ in range(PREPARED_AFTER):
+        live(hot, submit(hot, 1))
+    with transaction(fresh_engine) as connection:
+        attempts.start(connection, submit(fresh_engine, RUNNING), worker="w")
+
+    read = live(hot, submit(fresh_engine, BATCH))
 
     assert all(rows <= MOST_ROWS for rows in read), read
 
 
-def engine_of_its_own(database_url: str) -> Engine:
-    return open_engine(DatabaseSettings(database_url=SecretStr(database_url)), application_name="tests", pool_size=1)
+@pytest.fixture
+def fresh_engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(DatabaseSettings(database_url=SecretStr(database_url)), application_name="tests")
+    yield engine
+    engine.dispose()
 
 
 def submit(engine: Engine, count: int) -> list[JobId]:
