@@ -11,7 +11,7 @@ from typing import Any, Final
 from amqp import spec
 from amqp.basic_message import Message
 from kombu import Connection, Producer
-from kombu.exceptions import BatchPublishError, OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are older
 
 from jobs.errors import BrokerUnavailable
 from jobs.model import Doorbell
