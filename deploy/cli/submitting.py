@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import uuid4
 
@@ -18,10 +19,33 @@ BATCH: Final = 1000
 
 app = typer.Typer()
 
+Task = Annotated[
+    str, typer.Argument(metavar="TASK", help="The task's name; `penstock tasks` lists them", show_default=False)
+]
+Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="Default: the task's")]
+Priority = Annotated[
+    int | None, typer.Option(min=0, max=9, metavar="N", help="0 to 9, larger is sooner. Default: the task's")
+]
+Delay = Annotated[
+    float | None, typer.Option(metavar="DURATION", parser=values.duration, help="Not before so long: 90, 10m, 2h, 1d")
+]
+RunAt = Annotated[str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not before: 2030-01-31T18:00Z")]
+ExpiresAt = Annotated[
+    str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not started any more from this instant")
+]
+UniqueKey = Annotated[str | None, typer.Option(metavar="KEY", help="At most one unfinished job holds it")]
+Tags = Annotated[list[str] | None, typer.Option(metavar="TAG", help="For finding jobs again; may be repeated")]
+RetryMax = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Retries after the first attempt. Default: the task's")
+]
+TimeLimit = Annotated[
+    float | None, typer.Option(metavar="DURATION", parser=values.duration, help="One attempt is killed after so long")
+]
 OwnKey = Annotated[
     str | None,
     typer.Option(metavar="KEY", help="Two submissions with the same key are one, for 24 hours. Default: a new one"),
 ]
+Count = Annotated[int, typer.Option(min=1, metavar="N", help="Submit the same job so many times")]
 
 
 @app.command(
@@ -35,40 +59,22 @@ OwnKey = Annotated[
     ),
 )
 def submit(
-    task: Annotated[
-        str, typer.Argument(metavar="TASK", help="The task's name; `penstock tasks` lists them", show_default=False)
-    ],
+    task: Task,
     *,
     payload: options.Payload = None,
     payload_file: options.PayloadFile = None,
     param: options.Pairs = None,
-    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="Default: the task's")] = None,
-    priority: Annotated[
-        int | None, typer.Option(min=0, max=9, metavar="N", help="0 to 9, larger is sooner. Default: the task's")
-    ] = None,
-    delay: Annotated[
-        float | None,
-        typer.Option(metavar="DURATION", parser=values.duration, help="Not before so long: 90, 10m, 2h, 1d"),
-    ] = None,
-    run_at: Annotated[
-        str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not before: 2030-01-31T18:00Z")
-    ] = None,
-    expires_at: Annotated[
-        str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not started any more from this instant")
-    ] = None,
-    unique_key: Annotated[str | None, typer.Option(metavar="KEY", help="At most one unfinished job holds it")] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="TAG", help="For finding jobs again; may be repeated")
-    ] = None,
-    retry_max: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Retries after the first attempt. Default: the task's")
-    ] = None,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(metavar="DURATION", parser=values.duration, help="One attempt is killed after so long"),
-    ] = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    delay: Delay = None,
+    run_at: RunAt = None,
+    expires_at: ExpiresAt = None,
+    unique_key: UniqueKey = None,
+    tag: Tags = None,
+    retry_max: RetryMax = None,
+    time_limit: TimeLimit = None,
     idempotency_key: OwnKey = None,
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="Submit the same job so many times")] = 1,
+    count: Count = 1,
     wait: options.Wait = None,
     json: options.AsJson = False,
     url: options.Url = None,
@@ -83,27 +89,27 @@ def submit(
     With --wait the exit code tells how the job ended: 0 succeeded, 1 failed,
     cancelled or expired, 3 not yet.
     """
-    wanted: dict[str, Any] = {
-        "task": task,
-        "payload": values.payload(payload, payload_file, param or []),
-        "queue": queue,
-        "priority": priority,
-        "delay_seconds": delay,
-        "run_at": run_at,
-        "expires_at": expires_at,
-        "unique_key": unique_key,
-        "tags": tag,
-        "retry": None if retry_max is None else {"max_retries": retry_max},
-        "time_limit": None if time_limit is None else {"hard_seconds": time_limit},
-    }
-    body = {name: value for name, value in wanted.items() if value is not None}
+    body = _given(
+        task=task,
+        payload=values.payload(payload, payload_file, param or []),
+        queue=queue,
+        priority=priority,
+        delay_seconds=delay,
+        run_at=run_at,
+        expires_at=expires_at,
+        unique_key=unique_key,
+        tags=tag,
+        retry=_given(max_retries=retry_max) or None,
+        time_limit=_given(hard_seconds=time_limit) or None,
+    )
     key = idempotency_key or str(uuid4())
     with connected(url, key_file) as api:
-        if count == 1:
-            code = submit_one(api, body, key=key, wait=wait, as_json=json)
-        else:
-            code = submit_many(api, body, count, key=key, wait=wait, as_json=json)
-    raise typer.Exit(code)
+        send = submit_one if count == 1 else partial(submit_many, count=count)
+        raise typer.Exit(send(api, body, key=key, wait=wait, as_json=json))
+
+
+def _given(**wanted: Any) -> Json:
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 @contextmanager
@@ -132,7 +138,7 @@ def submit_one(api: Api, body: Json, *, key: str, wait: float | None, as_json: b
     return 0
 
 
-def submit_many(api: Api, body: Json, count: int, *, key: str, wait: float | None, as_json: bool) -> int:
+def submit_many(api: Api, body: Json, *, count: int, key: str, wait: float | None, as_json: bool) -> int:
     """Submit the job `count` times in batches, wait if that is wanted, and return the exit code."""
     began = time.monotonic()
     ids: list[str] = []

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import httpx
 from psycopg import sql
@@ -49,7 +49,7 @@ class ApiProcess:
         """The process id while it runs, otherwise None."""
         return self._child.pid
 
-    def start(self) -> "ApiProcess":
+    def start(self) -> Self:
         """Start, and return when it serves."""
         self._child.start()
         self._child.wait_until(self._answers, START_SECONDS)
@@ -60,6 +60,14 @@ class ApiProcess:
             return httpx.get(f"{self.url}/health", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+    def __enter__(self) -> Self:
+        """Start nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing running."""
+        self.stop()
 
     def kill(self) -> None:
         """Kill it with SIGKILL."""

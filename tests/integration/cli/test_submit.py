@@ -1,6 +1,7 @@
 """`penstock submit` against a real API and a real worker."""
 
 import json
+import subprocess
 import uuid
 
 from deploy.cli.submitting import BATCH
@@ -179,31 +180,33 @@ def test_a_page_of_another_server_is_told_from_an_answer(penstock: Command, gate
 
 
 def test_an_api_that_starts_a_little_later_gets_the_job_once(penstock: Command, platform: Platform) -> None:
-    api = ApiProcess(penstock.home, database_url=platform.database_url, broker_url=platform.broker_url)
-    waiting = penstock.started("submit", "demo.noop", *LATER, PENSTOCK_API_URL=api.url)
-    assert waiting.stderr is not None
-    assert "Trying again in " in waiting.stderr.readline()
-
-    api.start()
-    out, err = waiting.communicate(timeout=30)
-    api.stop()
+    with (
+        ApiProcess(penstock.home, database_url=platform.database_url, broker_url=platform.broker_url) as api,
+        penstock.started("submit", "demo.noop", *LATER, PENSTOCK_API_URL=api.url) as waiting,
+    ):
+        assert "Trying again in " in first_words(waiting)
+        api.start()
+        out, err = waiting.communicate(timeout=30)
 
     assert waiting.returncode == 0, err
     assert [line[0] for line in penstock.lines("jobs")] == [out.strip()]
 
 
 def test_waiting_goes_on_while_the_api_is_away(penstock: Command, platform: Platform) -> None:
-    api = ApiProcess(penstock.home, database_url=platform.database_url, broker_url=platform.broker_url).start()
-    job_id = penstock("submit", "demo.sleep", "-p", "seconds=3").stdout.strip()
-    waiting = penstock.started("job", job_id, "--wait", 60, "--json", PENSTOCK_API_URL=api.url)
-    eventually(lambda: penstock.json("job", job_id)["state"] == "running", 20, "the job runs")
-
-    api.kill()
-    assert waiting.stderr is not None
-    assert "Trying again in " in waiting.stderr.readline()
-    api.start()
-    out, err = waiting.communicate(timeout=60)
-    api.stop()
+    with ApiProcess(penstock.home, database_url=platform.database_url, broker_url=platform.broker_url) as api:
+        api.start()
+        job_id = penstock("submit", "demo.sleep", "-p", "seconds=3").stdout.strip()
+        with penstock.started("job", job_id, "--wait", 60, "--json", PENSTOCK_API_URL=api.url) as waiting:
+            eventually(lambda: penstock.json("job", job_id)["state"] == "running", 20, "the job runs")
+            api.kill()
+            assert "Trying again in " in first_words(waiting)
+            api.start()
+            out, err = waiting.communicate(timeout=60)
 
     assert waiting.returncode == 0, err
     assert json.loads(out)["state"] == "succeeded"
+
+
+def first_words(process: "subprocess.Popen[str]") -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
