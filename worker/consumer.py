@@ -26,6 +26,17 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         self.first_connection_attempt = False
         return conn
 
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        """Let a broken connection go. What goes wrong at that is no reason to end.
+
+        kombu's Redis transport puts messages back as it closes, over a connection that no longer knows its host.
+        """
+        try:
+            super().on_connection_error_after_connected(exc)
+        except Exception as error:  # noqa: BLE001 - it is gone either way
+            self.connection = None
+            log.warning("connection_not_closed", reason=type(error).__name__)
+
     def on_close(self) -> None:
         """Leave a connection that is gone. The pool keeps its jobs: their leases hold them, not the connection."""
         finish_writing(self.pool)
