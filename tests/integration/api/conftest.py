@@ -1,6 +1,7 @@
 """One API for most tests; each test is a new tenant on it. Tests of faults start their own."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -13,10 +14,9 @@ from tests.services.api import Api, Person, fresh_database, running_api
 @pytest.fixture(scope="package", autouse=True)
 def _plain_lines() -> Iterator[None]:
     """Have what the API logs in our process written plainly: the default draws tracebacks, which takes seconds."""
-    plain = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, structlog.dev.ConsoleRenderer(
-        colors=False, exception_formatter=structlog.dev.plain_traceback
-    )]  # fmt: skip
-    structlog.configure(processors=plain)
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    before: list[Any] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level]
+    structlog.configure(processors=[*before, renderer])
     yield
     structlog.reset_defaults()
 
