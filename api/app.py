@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from api import openapi, problems
 from api.edge import Edge
+from api.fast_lane import FastLane
 from api.group_commit import GroupCommit
 from api.readiness import Readiness
 from api.replays import replay
@@ -109,6 +110,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
+    app.add_middleware(FastLane, routes=jobs.hot.routes)
     app.add_middleware(Edge, instruments=instruments)
     return app
 

@@ -9,6 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ class Edge:
         self._app = app
         self._requests = instruments["http_requests"]
         self._seconds = instruments["http_request_seconds"]
+        self._known: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request."""
@@ -53,23 +55,33 @@ class Edge:
                 message["headers"] = _with_headers(message["headers"], scope["path"], request_id)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, answer)
-            except Exception as error:
-                log.exception("request_failed")
-                if status:  # too late for another answer: the server cuts this one off
-                    raise
-                await problems.render(error, path=scope["path"], request_id=request_id)(scope, receive, answer)
-            finally:
-                self._record(scope, status, time.perf_counter() - began)
+        logs.request_id.set(request_id)  # each request is a task of its own, with a context of its own
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            log.exception("request_failed")
+            if status:  # too late for another answer: the server cuts this one off
+                raise
+            await problems.render(error, path=scope["path"], request_id=request_id)(scope, receive, answer)
+        finally:
+            self._record(scope, status, time.perf_counter() - began)
+
+    def _of(self, method: str, route: str, status: int) -> tuple[Any, Any]:
+        """Return the two instruments, kept: making their labels costs more than counting."""
+        key = (method, route, status)
+        found = self._known.get(key)
+        if found is None:
+            count, histogram = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            found = self._known[key] = (count, histogram)
+        return found
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's own pattern, never the path: a path holds ids, and strangers choose it.
         route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope.get("route") else "OTHER"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        count, histogram = self._of(method, route, status)
+        count.inc()
+        histogram.observe(seconds)
         if status >= 500:  # noqa: PLR2004 - server errors
             log.warning("http_request", method=method, route=route, status=status, seconds=round(seconds, 4))
 

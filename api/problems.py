@@ -130,6 +130,15 @@ def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) ->
     return Response(content, status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
 
 
+def shown(error: Exception) -> Exception:
+    """Return the error as clients may see it; raises one that nobody foresaw."""
+    if isinstance(error, errors.PenstockError):
+        return error
+    if is_collision(error) or getattr(getattr(error, "orig", None), "sqlstate", "") == QUERY_CANCELED:
+        return Busy()
+    raise error
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem."""
 
@@ -137,9 +146,7 @@ def install(app: FastAPI) -> None:
         return render(error, path=request.url.path, request_id=request.scope.get("request_id"))
 
     async def on_database(request: Request, error: Exception) -> Response:
-        if not (is_collision(error) or getattr(getattr(error, "orig", None), "sqlstate", "") == QUERY_CANCELED):
-            raise error
-        return await on_error(request, Busy())
+        return await on_error(request, shown(error))
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
