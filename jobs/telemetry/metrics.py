@@ -7,7 +7,7 @@ job's id is a label.
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 PREFIX: Final = "penstock_"
 
@@ -55,6 +55,7 @@ class Instruments(Mapping[str, Any]):
 
     def __init__(self, registry: CollectorRegistry, *names: str) -> None:
         """Make the instruments `names`, or all of the contract."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which no one asks for
         wanted = set(names) or {metric.name for metric in CONTRACT}
         self.registry = registry
         self._made = {metric.name: _make(metric, registry) for metric in CONTRACT if metric.name in wanted}

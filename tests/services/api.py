@@ -125,7 +125,14 @@ class Api:
 def serving(app: FastAPI) -> Iterator[str]:
     """Serve `app` on a free port as `python -m api` does, and lend its address."""
     config = uvicorn.Config(
-        app, port=0, loop="uvloop", http="httptools", access_log=False, log_config=None, timeout_graceful_shutdown=1
+        app,
+        port=0,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="api", daemon=True)
