@@ -84,7 +84,7 @@ class NewJob:
     unique_key: str | None = None
     tags: tuple[str, ...] = ()
     retry: str | None = None
-    """Overrides of the task's retry policy, as JSON (see `jobs.retry.RetryOverride`)."""
+    """Fields of `jobs.retry.RetryPolicy` that this job wants otherwise, as a JSON object."""
     time_limit_seconds: float | None = None
     soft_time_limit_seconds: float | None = None
     tenant: str = DEFAULT_TENANT

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, RowMapping, func, select, text, update
 
 from jobs import attempts as life
-from jobs import intake
+from jobs import control, intake, upkeep
 from jobs.database import transaction
 from jobs.intake import Answer
 from jobs.model import Acceptance, Attempt, JobId, NewJob, Receipt, Settlement, Submission, Verdict
@@ -166,3 +166,30 @@ def wait_for_lock(engine: Engine, *, seconds: float = 10) -> None:
         while connection.execute(waiting).first() is None:
             if time.monotonic() > deadline:
                 raise TimeoutError("nobody waits for a lock")
+
+
+def ask_for_cancel(engine: Engine, attempt: Attempt) -> None:
+    """Ask a running job to end."""
+    with transaction(engine) as connection:
+        assert control.cancel(connection, attempt.job_id) is JobState.RUNNING
+
+
+def held(engine: Engine, *held_by_us: Attempt) -> list[life.Held]:
+    """Extend the leases of these attempts and return those that are still theirs."""
+    with transaction(engine) as connection:
+        return life.extend(connection, [(attempt.job_id, attempt.number) for attempt in held_by_us])
+
+
+def report(engine: Engine, attempt: Attempt, value: int) -> bool:
+    """Report progress and tell whether it was taken."""
+    with transaction(engine) as connection:
+        return life.progress(connection, attempt.job_id, attempt.number, {"step": value})
+
+
+def taken_over(engine: Engine) -> tuple[Attempt, Attempt]:
+    """Return an attempt that was rescued, and the one that came after it."""
+    old = lost(engine)
+    with transaction(engine) as connection:
+        upkeep.rescue_lost(connection)
+    (new,) = start(engine, old.job_id, worker="worker-2")
+    return old, new

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine, func
 
 from jobs import attempts as life
-from jobs import control, upkeep
+from jobs import upkeep
 from jobs.database import transaction
-from jobs.model import Attempt, Settlement, Verdict, new_job_id
+from jobs.model import Verdict, new_job_id
 from jobs.state import FINAL, JobState, Outcome, Reason
 from tests.factories import (
     BROKEN,
@@ -25,30 +25,6 @@ from tests.factories import (
 from tests.integration.jobs import scenes
 
 MINUTE = timedelta(minutes=1)
-
-
-def ask_for_cancel(engine: Engine, attempt: Attempt) -> None:
-    with transaction(engine) as connection:
-        assert control.cancel(connection, attempt.job_id) is JobState.RUNNING
-
-
-def held(engine: Engine, *attempts: Attempt) -> list[life.Held]:
-    with transaction(engine) as connection:
-        return life.extend(connection, [(attempt.job_id, attempt.number) for attempt in attempts])
-
-
-def report(engine: Engine, attempt: Attempt, value: int) -> bool:
-    with transaction(engine) as connection:
-        return life.progress(connection, attempt.job_id, attempt.number, {"step": value})
-
-
-def taken_over(engine: Engine) -> tuple[Attempt, Attempt]:
-    """Return an attempt that was rescued, and the one that came after it."""
-    old = scenes.lost(engine)
-    with transaction(engine) as connection:
-        upkeep.rescue_lost(connection)
-    (new,) = scenes.start(engine, old.job_id, worker="worker-2")
-    return old, new
 
 
 # Start
@@ -137,7 +113,7 @@ def test_attempts_are_numbered_from_one_without_gaps(engine: Engine) -> None:
 
 def test_a_new_attempt_begins_without_the_progress_of_the_last(engine: Engine) -> None:
     attempt = scenes.running(engine)
-    report(engine, attempt, 5)
+    scenes.report(engine, attempt, 5)
     scenes.end(engine, attempt, release())
     scenes.start(engine, attempt.job_id)
 
@@ -153,21 +129,21 @@ def test_extend_prolongs_the_lease(engine: Engine) -> None:
     attempt = scenes.running(engine)
     scenes.let_lease_run_out(engine, attempt.job_id)
 
-    assert held(engine, attempt) == [life.Held(attempt.job_id, 1, cancel_requested=False)]
+    assert scenes.held(engine, attempt) == [life.Held(attempt.job_id, 1, cancel_requested=False)]
     assert scenes.row(engine, attempt.job_id)["lease_expires_at"] > scenes.database_now(engine)
 
 
 def test_extend_and_look_tell_of_a_cancel(engine: Engine) -> None:
     attempt, other = scenes.running(engine), scenes.running(engine)
-    ask_for_cancel(engine, attempt)
+    scenes.ask_for_cancel(engine, attempt)
 
-    assert {one.job_id: one.cancel_requested for one in held(engine, attempt, other)} == {
+    assert {one.job_id: one.cancel_requested for one in scenes.held(engine, attempt, other)} == {
         attempt.job_id: True,
         other.job_id: False,
     }
     with engine.connect() as connection:
         looked = life.look(connection, [(attempt.job_id, 1), (other.job_id, 1)])
-    assert sorted(looked) == sorted(held(engine, attempt, other))
+    assert sorted(looked) == sorted(scenes.held(engine, attempt, other))
 
 
 def test_look_writes_nothing(engine: Engine) -> None:
@@ -180,15 +156,15 @@ def test_look_writes_nothing(engine: Engine) -> None:
 
 
 def test_an_attempt_that_was_replaced_holds_nothing(engine: Engine) -> None:
-    old, new = taken_over(engine)
+    old, new = scenes.taken_over(engine)
     before = scenes.row(engine, old.job_id)
 
-    assert [one.number for one in held(engine, old)] == []
+    assert [one.number for one in scenes.held(engine, old)] == []
     with engine.connect() as connection:
         assert life.look(connection, [(old.job_id, old.number)]) == []
-    assert not report(engine, old, 1)
+    assert not scenes.report(engine, old, 1)
     assert scenes.row(engine, old.job_id) == before
-    assert [one.number for one in held(engine, new)] == [2]
+    assert [one.number for one in scenes.held(engine, new)] == [2]
 
 
 @pytest.mark.parametrize("verdict", [success(), failure(), retry(), release()])
@@ -196,15 +172,15 @@ def test_an_attempt_that_has_ended_holds_nothing(engine: Engine, verdict: Verdic
     attempt = scenes.running(engine)
     scenes.end(engine, attempt, verdict)
 
-    assert held(engine, attempt) == []
-    assert not report(engine, attempt, 1)
+    assert scenes.held(engine, attempt) == []
+    assert not scenes.report(engine, attempt, 1)
 
 
 def test_a_report_is_kept_and_changes_the_version(engine: Engine) -> None:
     attempt = scenes.running(engine)
     before = scenes.row(engine, attempt.job_id)["version"]
 
-    assert report(engine, attempt, 3)
+    assert scenes.report(engine, attempt, 3)
     found = scenes.row(engine, attempt.job_id)
     assert (found["progress"], found["version"]) == ({"step": 3}, before + 1)
 
@@ -334,102 +310,7 @@ def test_many_attempts_end_in_one_call_each_in_its_own_way(engine: Engine) -> No
 def test_nothing_to_finish_is_no_work(engine: Engine) -> None:
     assert scenes.finish(engine) == []
     assert scenes.start(engine) == []
-    assert held(engine) == []
-
-
-# A cancel that was asked for
-
-
-@pytest.mark.parametrize("verdict", [retry(), throttled(), release(), rescue(), cancelled()])
-def test_a_job_that_should_stop_does_not_go_on(engine: Engine, verdict: Verdict) -> None:
-    attempt = scenes.running(engine)
-    ask_for_cancel(engine, attempt)
-
-    assert scenes.end(engine, attempt, verdict) is JobState.CANCELLED
-    found = scenes.row(engine, attempt.job_id)
-    assert found["finished_at"] is not None
-    assert scenes.outcomes(engine, attempt.job_id) == ["cancelled"]
-    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "cancel_requested", "cancel"]
-
-
-def test_work_that_was_done_is_done_although_a_cancel_was_asked_for(engine: Engine) -> None:
-    attempt = scenes.running(engine)
-    ask_for_cancel(engine, attempt)
-
-    assert scenes.end(engine, attempt, success()) is JobState.SUCCEEDED
-    assert scenes.row(engine, attempt.job_id)["result"] == {"ok": True}
-
-
-def test_a_last_error_is_a_failure_although_a_cancel_was_asked_for(engine: Engine) -> None:
-    attempt = scenes.running(engine)
-    ask_for_cancel(engine, attempt)
-
-    assert scenes.end(engine, attempt, failure()) is JobState.FAILED
-
-
-# Fencing
-
-
-@pytest.mark.parametrize("verdict", [success(), retry(), failure(), release(), rescue(), cancelled()])
-def test_an_attempt_that_was_replaced_ends_nothing(engine: Engine, verdict: Verdict) -> None:
-    old, new = taken_over(engine)
-
-    assert scenes.end(engine, old, verdict) is None
-    found = scenes.row(engine, old.job_id)
-    assert (found["state"], found["attempt"], found["worker"]) == ("running", 2, "worker-2")
-    assert found["result"] is None
-    assert (found["error_count"], found["crash_count"]) == (0, 1)
-    assert scenes.outcomes(engine, old.job_id) == ["lost", None]
-    assert scenes.end(engine, new, success()) is JobState.SUCCEEDED
-
-
-def test_a_refused_end_is_told_once(engine: Engine) -> None:
-    old, _new = taken_over(engine)
-    for _ in range(3):
-        scenes.end(engine, old, success())
-    scenes.end(engine, old, failure())
-
-    fenced = [event for event in scenes.events_of(engine, old.job_id) if event["name"] == "fenced"]
-    assert [event["facts"] for event in fenced] == [
-        {"fenced_attempt": 1, "outcome": "succeeded"},
-        {"fenced_attempt": 1, "outcome": "errored"},
-    ]
-    assert [(event["state"], event["attempt"]) for event in fenced] == [("running", 2)] * 2
-    scenes.assert_sound(engine, old.job_id)
-
-
-def test_an_end_that_is_told_again_is_no_fencing(engine: Engine) -> None:
-    attempt = scenes.running(engine)
-    scenes.end(engine, attempt, success())
-
-    assert scenes.end(engine, attempt, success()) is None
-    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "succeed"]
-
-
-def test_one_end_twice_in_one_call_counts_once(engine: Engine) -> None:
-    attempt = scenes.running(engine)
-
-    done = scenes.finish(engine, settle(attempt, retry()), settle(attempt, retry()))
-
-    assert len(done) == 1
-    assert scenes.row(engine, attempt.job_id)["error_count"] == 1
-    assert scenes.told(engine, attempt.job_id) == ["accept", "start", "retry"]
-
-
-def test_the_others_of_a_call_stand_when_one_is_refused(engine: Engine) -> None:
-    old, _new = taken_over(engine)
-    good = scenes.running(engine)
-
-    done = scenes.finish(engine, settle(old), settle(good), Settlement(new_job_id(), 1, success()))
-
-    assert [settled.job_id for settled in done] == [good.job_id]
-
-
-def test_a_number_that_is_still_to_come_is_refused(engine: Engine) -> None:
-    attempt = scenes.running(engine)
-
-    assert scenes.finish(engine, Settlement(attempt.job_id, 2, success())) == []
-    assert scenes.state(engine, attempt.job_id) is JobState.RUNNING
+    assert scenes.held(engine) == []
 
 
 def test_the_outcome_of_an_attempt_can_be_asked_for(engine: Engine) -> None:
