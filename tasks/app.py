@@ -9,7 +9,7 @@ from jobs.errors import ConfigurationError
 from tasks import discovery
 from tasks.catalogue import Catalogue, describe
 from tasks.settings import TaskSettings
-from tasks.topology import EXCHANGE, job_queue, transport_options
+from tasks.topology import EXCHANGE, is_redis, job_queue, transport_options
 
 _CELERYS_OWN: Final = "celery."
 """The prefix of tasks that Celery registers for itself."""
@@ -47,6 +47,8 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "worker_enable_remote_control": True,  # Flower asks for pool and queues; nothing is decided by it
         "worker_send_task_events": True,
         "worker_state_db": None,
+        # survives what was pushed into the lists by hand
+        "broker_transport": "worker.redis_lists:ListTransport" if url and is_redis(url) else None,
         "worker_consumer": "worker.consumer:DoorbellConsumer",  # survives malformed messages
         "task_send_sent_event": False,
         "control_queue_expires": 60,
