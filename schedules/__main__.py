@@ -1,4 +1,4 @@
-"""`python -m schedules`: run a beat process; further arguments go to Celery."""
+"""`python -m schedules`: run a beat process."""
 
 import sys
 
@@ -8,8 +8,11 @@ from jobs.errors import PenstockError
 from schedules.app import run
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.stderr.write("Beat takes no arguments: its settings come from the environment, PENSTOCK_*.\n")
+        sys.exit(2)
     try:
-        run(sys.argv[1:])
+        run()
     except (PenstockError, ValidationError) as error:
         sys.stderr.write(f"Beat cannot start: {error}\n")
         sys.exit(2)

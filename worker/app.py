@@ -148,8 +148,11 @@ def _keep_our_logging(**_: Any) -> None:
     """Have Celery set up no logging: it does so only when nobody receives this signal."""
 
 
-def run(arguments: list[str]) -> None:
-    """Run a worker until it is told to stop. Raises `ConfigurationError` for settings it cannot start with."""
+def run() -> int:
+    """Run a worker until it is told to stop and return its exit status.
+
+    Raises `ConfigurationError` for settings it cannot start with.
+    """
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     get_logger().propagate = True  # billiard's, which tells of dead children: it keeps its lines to itself
     logs.configure(logs.LogSettings(), role="worker")
@@ -164,16 +167,16 @@ def run(arguments: list[str]) -> None:
             f"PENSTOCK_WORKER_QUEUES names {sorted(unknown)}, which PENSTOCK_QUEUES does not list."
         )
     app = compose(celery_app, chosen, tasks, database)
-    app.worker_main(
-        [
-            "worker",
-            f"--concurrency={chosen.worker_concurrency}",
-            f"--pool={chosen.worker_pool}",
-            f"--hostname={chosen.node()}",
-            f"--queues={','.join(chosen.worker_queues or tasks.queues)}",
-            "--without-gossip",
-            "--without-mingle",
-            "--loglevel=INFO",
-            *arguments,
-        ]
+    # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
+    worker = app.Worker(
+        hostname=chosen.node(),
+        concurrency=chosen.worker_concurrency,
+        pool_cls=chosen.worker_pool,
+        queues=chosen.worker_queues or tasks.queues,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+        quiet=True,
     )
+    worker.start()
+    return int(worker.exitcode or 0)

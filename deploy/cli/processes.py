@@ -82,25 +82,23 @@ def api(
 
 @app.command(
     rich_help_panel=options.PROCESSES,
-    context_settings=PASS_ON,
     epilog=options.examples("penstock worker", "penstock worker --queues critical --concurrency 8"),
 )
 def worker(
-    context: typer.Context,
     *,
     queues: Annotated[
         str | None, typer.Option(metavar="QUEUES", help="Serve these, separated by commas. Default: all")
     ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, metavar="N", help="Jobs that run at the same time")] = None,
 ) -> None:
-    """Run a worker here; DATABASE_URL and BROKER_URL say what it works with, further options go to Celery."""
-    become("worker", *context.args, PENSTOCK_WORKER_QUEUES=queues, PENSTOCK_WORKER_CONCURRENCY=concurrency)
+    """Run a worker here; DATABASE_URL and BROKER_URL say what it works with."""
+    become("worker", PENSTOCK_WORKER_QUEUES=queues, PENSTOCK_WORKER_CONCURRENCY=concurrency)
 
 
-@app.command(rich_help_panel=options.PROCESSES, context_settings=PASS_ON, epilog=options.examples("penstock beat"))
-def beat(context: typer.Context) -> None:
-    """Run a beat here, which looks after what waits and what was lost; further options go to Celery."""
-    become("schedules", *context.args)
+@app.command(rich_help_panel=options.PROCESSES, epilog=options.examples("penstock beat"))
+def beat() -> None:
+    """Run a beat here, which looks after what waits and what was lost."""
+    become("schedules")
 
 
 @app.command(
