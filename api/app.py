@@ -92,6 +92,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
     )
     app.state.settings = settings

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made true where the routes read their bodies themselves."""
+"""The OpenAPI document, made true where the routes read their requests and write their answers themselves."""
 
 from typing import Any, Final
 
@@ -13,6 +13,48 @@ _BODIES: Final[dict[str, type[BaseModel]]] = {
     "JobRequest": schemas.JobRequest,
     "BatchRequest": schemas.BatchRequest,
     "ReplayRequest": schemas.ReplayRequest,
+}
+_PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Two requests with the same key are one: the second gets the first one's answer, for 24 hours. "
+        "A structured-field string (RFC 9651) of 1 to 255 characters, with or without its quotes."
+    ),
+    # In quotes: printable ASCII, a quote or a backslash behind a backslash. Bare: none of these, and no space.
+    "schema": {
+        "type": "string",
+        "pattern": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-\[\]-~]{1,255})$',
+    },
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+}
+
+
+def _header(description: str, *, required: bool = True, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": "string", **schema}}
+
+
+_REQUEST_ID: Final = _header("The id of the request: yours where it is well formed, else ours", minLength=1)
+_REPLAYED: Final = _header("There when this is the answer to an earlier request", required=False, enum=["true"])
+_LOCATION: Final = _header("Where the job is", format="uri-reference")
+_BY_STATUS: Final[dict[str, dict[str, Any]]] = {
+    "401": {"WWW-Authenticate": _header("How to ask with a key", enum=["Bearer"])},
+    "503": {"Retry-After": _header("Seconds after which it may work", pattern="^[0-9]+$")},
+}
+
+
+_ON_A_NEW_JOB: Final = ("/id", ("get_job", "get_attempts", "get_events", "cancel"))
+_ON_A_DEAD_LETTER: Final = ("/dead_letters/0/id", ("replay_dead_letter", "discard", "retry", "replay"))
+_LINKS: Final[dict[str, dict[str, tuple[str, tuple[str, ...]]]]] = {
+    "submit": {"202": _ON_A_NEW_JOB},
+    "replay": {"201": _ON_A_NEW_JOB},
+    "replay_dead_letter": {"201": _ON_A_NEW_JOB},
+    "cancel": {"202": ("/id", ("retry", "replay", "get_job"))},
+    "retry": {"200": ("/id", ("cancel", "get_job"))},
+    "list_dead_letters": {"200": _ON_A_DEAD_LETTER},
 }
 
 
@@ -32,26 +74,48 @@ def _document(app: FastAPI) -> dict[str, Any]:
     _, found = models_json_schema(
         [(model, "validation") for model in _BODIES.values()], ref_template="#/components/schemas/{model}"
     )
+    found["$defs"]["BatchRequest"]["properties"]["jobs"]["maxItems"] = app.state.settings.batch_limit_jobs
     document["components"]["schemas"] |= found["$defs"]
     for path in document["paths"].values():
         for operation in path.values():
-            _mend(operation)
+            _mend_request(operation)
+            _mend_responses(operation)
+            _link(operation)
     return document
 
 
-def _mend(operation: dict[str, Any]) -> None:
-    """Put in the body that the route reads, and have problems be problem+json alone."""
+def _mend_request(operation: dict[str, Any]) -> None:
+    """Put in the body that the route reads, and the key."""
     name = operation.pop("x-body", None)
     optional = operation.pop("x-body-optional", False)
     if name is not None:
         content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
         operation["requestBody"] = {"required": not optional, "content": content}
+    if operation.pop("x-idempotency-key", False):
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+        for status in ("201", "202"):
+            if status in operation["responses"]:
+                operation["responses"][status].setdefault("headers", {})["Idempotency-Replayed"] = _REPLAYED
+
+
+def _mend_responses(operation: dict[str, Any]) -> None:
+    """Have problems be problem+json alone, and name the headers."""
     for status, response in operation["responses"].items():
         content = response.get("content", {})
-        if "application/problem+json" in content:
-            schema = content.pop("application/json", {}).get("schema")
-            content["application/problem+json"] = {"schema": schema or {"$ref": "#/components/schemas/ProblemDetails"}}
-        if status == "422" and "HTTPValidationError" in str(content):
-            response["content"] = {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-            }
+        if "application/problem+json" in content or "HTTPValidationError" in str(content):
+            response["content"] = _PROBLEM
+        response["headers"] = {"X-Request-ID": _REQUEST_ID, **_BY_STATUS.get(status, {}), **response.get("headers", {})}
+
+
+def _link(operation: dict[str, Any]) -> None:
+    """Name the operations that an answer leads to, and where in it their job's id is."""
+    for status, (place, targets) in _LINKS.get(operation["operationId"], {}).items():
+        operation["responses"][status]["links"] = {
+            target: {"operationId": target, "parameters": {"job_id": f"$response.body#{place}"}} for target in targets
+        }
+
+
+LOCATION: Final = {"headers": {"Location": _LOCATION}}
+"""What a route adds to the answer that points to a new job."""
+ETAG: Final = {"headers": {"ETag": _header("Changes with the job", pattern='^"[0-9]+"$')}}
+"""What a route adds to an answer that can be asked for again by its tag."""

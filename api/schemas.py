@@ -24,7 +24,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
-FIRST_YEAR, LAST_YEAR = 1970, 9998
+FIRST_YEAR, LAST_YEAR = 1970, 8999
+_YEARS = r"^(19[7-9]\d|[2-8]\d{3})-"
 
 
 def _on_the_calendar(value: datetime) -> datetime:
@@ -41,7 +42,12 @@ def _spelled_out(value: object) -> object:
 
 
 #: Not strict: behind a validator of ours pydantic no longer knows that the text comes from JSON, where it may be one.
-Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_spelled_out), AfterValidator(_on_the_calendar)]
+Instant = Annotated[
+    AwareDatetime,
+    Field(strict=False, json_schema_extra={"pattern": _YEARS}),
+    BeforeValidator(_spelled_out),
+    AfterValidator(_on_the_calendar),
+]
 MOST_IN_A_BATCH = 10_000
 
 A_YEAR_IN_SECONDS = 366 * 86_400

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api import schemas
-from api.problems import InvalidRequest
+from api.openapi import LOCATION
 from api.routes import answer, problems, read_from, write_to
-from api.routes.jobs import replay_job
+from api.routes.jobs import Asked, replay_job
 from api.security import Caller
 from jobs import control, search
 from jobs.state import Reason
@@ -22,14 +22,12 @@ router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 async def list_dead_letters(
     request: Request,
     caller: Caller,
-    task: Annotated[str | None, Query(max_length=200)] = None,
+    task: Asked = None,
     reason: Reason | None = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=search.MAX_PAGE)] = 50,
 ) -> Response:
     """Return the failed jobs that were neither replayed nor discarded, newest first."""
-    if task is not None and "\0" in task:
-        raise InvalidRequest(errors=[{"field": "task", "message": "holds the character NUL"}])
     query = partial(search.dead_letters, tenant=caller.tenant, task=task, reason=reason, cursor=cursor, limit=limit)
     page = await read_from(request, query)
     letters = [schemas.DeadLetter.of(row) for row in page.rows]
@@ -40,11 +38,11 @@ async def list_dead_letters(
     "/{job_id:uuid}/replay",
     status_code=201,
     response_model=schemas.Accepted,
-    responses=problems(400, 404, 409, 413, 415, 422),
+    responses=problems(400, 404, 409, 413, 415, 422) | {201: LOCATION},
     summary="Replay a dead letter",
     openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True, "x-idempotency-key": True},
 )
-async def replay(request: Request, caller: Caller, job_id: UUID) -> Response:
+async def replay_dead_letter(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Make a new job of the dead letter, with its payload or another, and take it off the list."""
     return await replay_job(request, caller, job_id, letter=True)
 

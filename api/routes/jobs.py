@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api import body, schemas
 from api.group_commit import GroupCommit
+from api.openapi import ETAG, LOCATION
 from api.problems import InvalidRequest
 from api.routes import DirectRoute, answer, problems, read_from, write_to
 from api.security import Caller
@@ -26,13 +27,15 @@ router = APIRouter(prefix="/api/v1", tags=["jobs"])
 hot = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=DirectRoute)
 
 IDEMPOTENCY_KEY = "idempotency-key"
+Asked = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+"""A text to look for; none that is stored holds NUL, and PostgreSQL would not even look for it."""
 
 
 @hot.post(
     "/jobs",
     status_code=202,
     response_model=schemas.Accepted,
-    responses=problems(400, 409, 413, 415, 422),
+    responses=problems(400, 409, 413, 415, 422) | {202: LOCATION},
     summary="Submit a job",
     openapi_extra={"x-body": "JobRequest", "x-idempotency-key": True},
 )
@@ -114,16 +117,15 @@ async def list_jobs(
     request: Request,
     caller: Caller,
     state: JobState | None = None,
-    queue: Annotated[str | None, Query(max_length=200)] = None,
-    task: Annotated[str | None, Query(max_length=200)] = None,
-    tag: Annotated[str | None, Query(max_length=200)] = None,
+    queue: Asked = None,
+    task: Asked = None,
+    tag: Asked = None,
     created_after: schemas.Instant | None = None,
     created_before: schemas.Instant | None = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=search.MAX_PAGE)] = 50,
 ) -> Response:
     """Return the newest jobs that match all that is given, a page at a time."""
-    _no_nul(queue=queue, task=task, tag=tag)
     wanted = Filter(
         state=state, queue=queue, task=task, tag=tag, created_after=created_after, created_before=created_before
     )
@@ -133,17 +135,10 @@ async def list_jobs(
     return answer(schemas.JobPage(jobs=jobs, next_cursor=page.next_cursor))
 
 
-def _no_nul(**given: str | None) -> None:
-    """Refuse what no stored text can equal and PostgreSQL would not even look for."""
-    for field, value in given.items():
-        if value is not None and "\0" in value:
-            raise InvalidRequest(errors=[{"field": field, "message": "holds the character NUL"}])
-
-
 @router.get(
     "/jobs/{job_id:uuid}",
     response_model=schemas.Job,
-    responses={**problems(404, 422), 304: {"description": "Unchanged since the ETag that was given"}},
+    responses=problems(404, 422) | {200: ETAG, 304: {"description": "Unchanged since the ETag that was given", **ETAG}},
     summary="Look at a job",
 )
 async def get_job(
@@ -169,7 +164,7 @@ async def get_job(
 @router.get(
     "/jobs/{job_id:uuid}/attempts",
     response_model=schemas.Attempts,
-    responses=problems(404, 422),
+    responses=problems(404),
     summary="Look at a job's attempts",
 )
 async def get_attempts(request: Request, caller: Caller, job_id: UUID) -> Response:
@@ -182,7 +177,7 @@ async def get_attempts(request: Request, caller: Caller, job_id: UUID) -> Respon
     "/jobs/{job_id:uuid}/cancel",
     status_code=202,
     response_model=schemas.Job,
-    responses=problems(404, 409, 422),
+    responses=problems(404, 409),
     summary="Cancel a job",
 )
 async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
@@ -194,7 +189,7 @@ async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
 @router.post(
     "/jobs/{job_id:uuid}/retry",
     response_model=schemas.Job,
-    responses=problems(404, 409, 422),
+    responses=problems(404, 409),
     summary="Send the same job to work again",
 )
 async def retry(request: Request, caller: Caller, job_id: UUID) -> Response:
@@ -213,7 +208,7 @@ async def _shown(request: Request, caller: Principal, job_id: UUID, status: int)
     "/jobs/{job_id:uuid}/replay",
     status_code=201,
     response_model=schemas.Accepted,
-    responses=problems(400, 404, 409, 413, 415, 422),
+    responses=problems(400, 404, 409, 413, 415, 422) | {201: LOCATION},
     summary="Submit a finished job again, as a new job",
     openapi_extra={"x-body": "ReplayRequest", "x-body-optional": True, "x-idempotency-key": True},
 )
