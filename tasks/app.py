@@ -45,7 +45,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "worker_max_tasks_per_child": 10_000,  # bounds what leaks
         "worker_disable_rate_limits": True,  # Celery's are per process and forgotten at a restart
         "worker_enable_remote_control": True,  # Flower asks for pool and queues; nothing is decided by it
-        "worker_send_task_events": True,
+        "worker_send_task_events": False,  # they cost a third of a worker; Flower turns them on where it runs
         "worker_state_db": None,
         # survives what was pushed into the lists by hand
         "broker_transport": "worker.redis_lists:ListTransport" if url and is_redis(url) else None,
