@@ -1,6 +1,7 @@
 """PostgreSQL, Valkey and RabbitMQ as the local stack starts them."""
 
 import os
+import pwd
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import psycopg
 import pytest
 import redis
 
-from deploy.stack.account import Account, forget_copies, settle, unsettle, within_reach
-from deploy.stack.errors import DidNotStart
+from deploy.stack import postgres as postgresql
+from deploy.stack import valkey as valkey_programs
+from deploy.stack.account import Account, forget_copies, service_account, settle, unsettle, within_reach
+from deploy.stack.errors import DidNotStart, NotInstalled, StackError
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.valkey import ValkeyServer
@@ -233,3 +236,65 @@ def test_programs_behind_a_private_folder_are_copied_once(tmp_path: Path) -> Non
     assert within_reach([tree], NOBODY) == [copy]
     forget_copies([tree])
     assert not copy.exists()
+
+
+def test_without_the_wheel_the_systems_postgresql_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(postgresql, "WHEEL", "no_such_wheel")
+    monkeypatch.setattr(postgresql, "DEBIAN", tmp_path)
+    for version in ("9.6", "15", "17"):
+        install(tmp_path / version / "bin", "postgres", "initdb")
+    install(tmp_path / "18" / "bin", "psql")
+
+    assert postgresql.find_programs() == tmp_path / "17" / "bin"
+
+
+def test_without_any_postgresql_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(postgresql, "WHEEL", "no_such_wheel")
+    monkeypatch.setattr(postgresql, "DEBIAN", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(NotInstalled, match="set DATABASE_URL"):
+        postgresql.find_programs()
+
+
+def test_without_the_wheel_the_systems_valkey_or_redis_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(valkey_programs, "WHEEL", "no_such_wheel")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotInstalled, match="set BROKER_URL"):
+        valkey_programs.find_program()
+
+    install(tmp_path, "redis-server")
+
+    assert valkey_programs.find_program() == tmp_path / "redis-server"
+
+
+def install(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+
+
+def test_a_cluster_that_cannot_be_made_says_what_initdb_said(
+    monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer
+) -> None:
+    monkeypatch.setattr(postgresql, "USER", "pg_reserved")
+
+    with pytest.raises(DidNotStart, match='cannot begin with "pg_"'):
+        postgres.start()
+
+
+def test_root_without_a_user_for_its_servers_is_told_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", {}.__getitem__)
+
+    with pytest.raises(StackError, match="`nobody`"):
+        service_account()
+
+
+def test_an_ordinary_users_servers_run_as_that_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert service_account() is None
