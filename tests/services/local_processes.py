@@ -60,7 +60,8 @@ class LocalProcess:
         return self._child.exit_code
 
     def start(self) -> None:
-        """Start and return at once."""
+        """Start and return at once; the process before must have been ended."""
+        self.wait()
         self._begun_at = self.log.stat().st_size if self.log.exists() else 0
         self._child.start()
 
