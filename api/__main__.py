@@ -16,12 +16,13 @@ from jobs.errors import PenstockError
 def main() -> None:
     """Serve until told to stop; several processes share the port and, through files, their metrics."""
     settings = ApiSettings()
+    app = create_app()  # also where others will serve: what cannot start is told once, and not by each of them
     shared = None
     if settings.api_processes > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="penstock-metrics-")
     try:
         uvicorn.run(
-            "api.app:create_app" if settings.api_processes > 1 else create_app(),
+            "api.app:create_app" if settings.api_processes > 1 else app,
             factory=settings.api_processes > 1,
             host=settings.api_host,
             port=settings.api_port,

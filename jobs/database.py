@@ -17,7 +17,10 @@ from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
 class DatabaseSettings(BaseSettings):
     """Where PostgreSQL is, and how much of it one process may use."""
 
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True)
+    # What is wrong with a setting is told without its value, which may hold a password.
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     database_url: Annotated[
         SecretStr,

@@ -12,7 +12,10 @@ LONGEST_NAME: Final = 100
 class TaskSettings(BaseSettings):
     """Where the broker is, which tasks are installed, and which queues exist."""
 
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True)
+    # What is wrong with a setting is told without its value, which may hold a password.
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     broker_url: Annotated[
         SecretStr | None,
