@@ -169,7 +169,7 @@ def _payload_type(task: Any, hints: Mapping[str, Any]) -> TypeAdapter[dict[str, 
 
 def _result_type(name: str, hints: Mapping[str, Any]) -> TypeAdapter[Any] | None:
     hint = hints.get("return", Any)
-    if hint is Any:
+    if hint in {Any, typing.NoReturn, typing.Never}:
         return None
     try:
         return TypeAdapter(hint)
@@ -178,12 +178,16 @@ def _result_type(name: str, hints: Mapping[str, Any]) -> TypeAdapter[Any] | None
 
 
 def _policy(task: Any) -> RetryPolicy:
-    """Read Celery's own options: a backoff of True counts from one second; none at all means a fixed delay."""
-    backoff = task.retry_backoff
+    """Read Celery's own options: a backoff of True counts from one second; none at all means a fixed delay.
+
+    `retry_kwargs`, which Celery knows for tasks with `autoretry_for`, has the last word.
+    """
+    backoff, wishes = task.retry_backoff, getattr(task, "retry_kwargs", {})
+    delay = wishes.get("countdown", None if backoff else task.default_retry_delay)
     return RetryPolicy(
-        max_retries=task.max_retries,
+        max_retries=wishes.get("max_retries", task.max_retries),
         backoff_seconds=float(backoff or 1),
         backoff_max_seconds=float(task.retry_backoff_max),
         jitter=bool(task.retry_jitter),
-        fixed_delay_seconds=None if backoff else float(task.default_retry_delay),
+        fixed_delay_seconds=None if delay is None else float(delay),
     )

@@ -41,7 +41,11 @@ class JobTask(celery.Task[Any, Any]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function; in an attempt, keep what it returned or raised."""
         recording = recorder.get()
-        return super().__call__(*args, **kwargs) if recording is None else recording.call(self.run, args, kwargs)
+        if recording is None:
+            return super().__call__(*args, **kwargs)
+        # Celery wraps the function of a task with `autoretry_for`: the wrapper would retry a PermanentError, and
+        # by a wait of its own. The list and its options are read by our policy, so the wrapper is left out.
+        return recording.call(getattr(self, "_orig_run", self.run), args, kwargs)
 
     def retry(
         self,

@@ -19,6 +19,7 @@ from jobs.errors import ConfigurationError, DatabaseUnavailable
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from jobs.telemetry.monitor import serve
+from tasks import discovery
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
 from tasks.settings import TaskSettings
@@ -166,6 +167,7 @@ def run() -> int:
         raise ConfigurationError(
             f"PENSTOCK_WORKER_QUEUES names {sorted(unknown)}, which PENSTOCK_QUEUES does not list."
         )
+    discovery.load(tasks.task_modules)  # before Celery does: its own words for a missing module are a bare trace
     app = compose(celery_app, chosen, tasks, database)
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
     worker = app.Worker(
