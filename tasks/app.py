@@ -1,7 +1,7 @@
 """The only Celery app, and the catalogue of what it can run. Nothing connects at import."""
 
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from celery import Celery
 
@@ -59,9 +59,16 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
     }
 
 
+class JobsApp(Celery):
+    """Celery, but a name belongs to one function: Celery warns, and keeps whichever of two it meets first."""
+
+    def _warn_duplicate_task_name(self, name: str, existing: str, new: str, _consequence: str) -> NoReturn:
+        raise ConfigurationError(f"Two tasks are named {name}: {existing} and {new}.")
+
+
 def build(settings: TaskSettings) -> Celery:
     """Return an app for these settings."""
-    app = Celery("penstock", task_cls="tasks.job_task:JobTask", set_as_current=True)
+    app = JobsApp("penstock", task_cls="tasks.job_task:JobTask", set_as_current=True)
     app.conf.update(configuration(settings))
     app.conf.include = discovery.task_modules(settings.task_modules)
     return app

@@ -63,7 +63,7 @@ def read(found: object) -> Ring:
     if not isinstance(found, Mapping):
         raise UnreadableMessage("The message has no headers.")
     version = found.get("penstock")
-    if version not in READABLE:
+    if not isinstance(version, int) or version not in READABLE:
         raise UnreadableMessage(f"The message has version {version!r}; this release reads {sorted(READABLE)}.")
     task = found.get("task")
     if not isinstance(task, str) or not task:

@@ -124,7 +124,14 @@ def describe(error: BaseException) -> Failure:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     trace = "".join(traceback.format_exception(error, limit=-30))
-    return Failure(name, _plain(str(error))[:_LONGEST_MESSAGE], _plain(trace)[-_LONGEST_TRACE:])
+    return Failure(name, _plain(_said(error))[:_LONGEST_MESSAGE], _plain(trace)[-_LONGEST_TRACE:])
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 - it is a stranger's code that runs here
+        return f"The error cannot say what it is: {type(problem).__name__}."
 
 
 def _plain(text: str) -> str:
