@@ -9,7 +9,7 @@ from jobs.errors import ConfigurationError
 from tasks import discovery
 from tasks.catalogue import Catalogue, describe
 from tasks.settings import TaskSettings
-from tasks.topology import EXCHANGE, is_redis, job_queue, transport_options
+from tasks.topology import EXCHANGE, job_queue, transport_options
 
 _CELERYS_OWN: Final = "celery."
 """The prefix of tasks that Celery registers for itself."""
@@ -36,7 +36,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "result_backend": None,  # PostgreSQL has the results
         "task_ignore_result": True,
         "task_acks_late": False,  # the lease protects a running job, not the channel
-        "worker_prefetch_multiplier": 16,  # doorbells at hand, so that jobs can be started in batches
+        "worker_prefetch_multiplier": 32,  # doorbells at hand, so that jobs can be started in batches
         "worker_enable_prefetch_count_reduction": False,  # after a reconnect it would halve the worker for long
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease outlives the broker's connection
         "worker_hijack_root_logger": False,  # our own logging stays
@@ -47,8 +47,6 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "worker_enable_remote_control": True,  # Flower asks for pool and queues; nothing is decided by it
         "worker_send_task_events": False,  # they cost a third of a worker; Flower turns them on where it runs
         "worker_state_db": None,
-        # survives what was pushed into the lists by hand
-        "broker_transport": "worker.redis_lists:ListTransport" if url and is_redis(url) else None,
         "worker_consumer": "worker.consumer:DoorbellConsumer",  # survives malformed messages
         "task_send_sent_event": False,
         "control_queue_expires": 60,

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from jobs.model import JobId
 from tasks.messages import Ring
 
-AHEAD: Final = 7
+AHEAD: Final = 15
 """Quick jobs that may be started ahead for each slot."""
 QUICK_SECONDS: Final = 0.02
 """A task whose runs lately took less on average is quick."""

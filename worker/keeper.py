@@ -33,6 +33,8 @@ MOST_AT_ONCE: Final = 200
 """Attempts that one statement starts or settles."""
 STUCK_AFTER: Final = 0.1
 """Seconds after which an attempt is no quick one, and nothing is started ahead behind it."""
+LINGER: Final = 0.004
+"""Seconds for which endings are gathered while started jobs wait for slots."""
 PAUSE_AFTER_OUTAGE: Final = 1.0
 
 
@@ -181,6 +183,7 @@ class Keeper:
 
     def _run(self) -> None:
         while True:
+            self._linger()
             endings, chosen = self._next()
             if not endings and not chosen:
                 return
@@ -189,6 +192,11 @@ class Keeper:
             if chosen:
                 self._start(chosen)
             self.wake()
+
+    def _linger(self) -> None:
+        """Gather a larger batch while the slots have enough to do; when they have not, lose no time."""
+        if len(self.launches) >= self.slots and not self._draining:
+            time.sleep(LINGER)
 
     def _next(self) -> tuple[list[Running], list[Waiting]]:
         """Wait for work and take it; nothing: the keeper was closed and all is settled."""
