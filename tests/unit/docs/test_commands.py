@@ -91,15 +91,15 @@ def routes() -> frozenset[tuple[str, str]]:
 
 
 def shape(path: str) -> str:
-    """Return the path with every name of a part left out."""
-    return re.sub(r"\{[^}]*\}", "{}", path.rstrip("."))
+    """Return the path with every name of a part, and the ID of an example, left out."""
+    return re.sub(r"\{[^}]*\}|\bID\b", "{}", path.rstrip("."))
 
 
 @every_page
 def test_every_route_that_a_page_names_exists(page: Path) -> None:
     named = {(method, shape(path)) for method, path in ROUTE.findall(page.read_text())}
 
-    assert named - routes() == set()
+    assert named - routes() - {("GET", "/openapi.json")} == set()
 
 
 @every_page

@@ -15,6 +15,7 @@ app = Celery("autoretry", task_cls=JobTask, set_as_current=False)
 
 @app.task(
     name="tests.listed",
+    shared=False,
     autoretry_for=(Exception,),
     retry_backoff=3,
     retry_kwargs={"max_retries": 7},
@@ -23,7 +24,7 @@ def listed() -> NoReturn:
     raise PermanentError("for good")
 
 
-@app.task(name="tests.fixed", autoretry_for=(Exception,), retry_kwargs={"countdown": 4})
+@app.task(name="tests.fixed", shared=False, autoretry_for=(Exception,), retry_kwargs={"countdown": 4})
 def fixed() -> None:
     """Wait four seconds between attempts."""
 
