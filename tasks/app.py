@@ -3,13 +3,16 @@
 from functools import cache
 from typing import Any, Final, NoReturn
 
+import structlog
 from celery import Celery
 
 from jobs.errors import ConfigurationError
 from tasks import discovery
-from tasks.catalogue import Catalogue, describe
+from tasks.catalogue import Catalogue, TaskSpec, describe
 from tasks.settings import TaskSettings
 from tasks.topology import EXCHANGE, job_queue, transport_options
+
+log = structlog.get_logger()
 
 _CELERYS_OWN: Final = "celery."
 """The prefix of tasks that Celery registers for itself."""
@@ -82,21 +85,30 @@ def load_catalogue(app: Celery, chosen: TaskSettings) -> Catalogue:
     """Import all task modules and return the tasks.
 
     Raises `ConfigurationError` for a module that is missing, a signature that cannot be a payload, or a
-    task whose queue does not exist.
+    task whose queue does not exist. A task that some other library brought along is left out instead.
     """
-    discovery.load(chosen.task_modules)
+    ours = discovery.load(chosen.task_modules)
     app.finalize()
-    specs = [
-        describe(task, default_queue=chosen.default_queue)
-        for name, task in app.tasks.items()
-        if not name.startswith(_CELERYS_OWN)
-    ]
-    for spec in specs:
-        if spec.queue not in chosen.queues:
-            raise ConfigurationError(
-                f"Task {spec.name} names the queue {spec.queue!r}, which PENSTOCK_QUEUES does not list."
-            )
+    specs = []
+    for name, task in app.tasks.items():
+        if name.startswith(_CELERYS_OWN):
+            continue
+        try:
+            specs.append(_described(task, chosen))
+        except ConfigurationError as error:
+            if any(f"{task.__module__}.".startswith(f"{module}.") for module in ours):
+                raise
+            log.warning("task_left_out", task=name, reason=str(error))
     return Catalogue(specs)
+
+
+def _described(task: Any, chosen: TaskSettings) -> TaskSpec:
+    spec = describe(task, default_queue=chosen.default_queue)
+    if spec.queue not in chosen.queues:
+        raise ConfigurationError(
+            f"Task {spec.name} names the queue {spec.queue!r}, which PENSTOCK_QUEUES does not list."
+        )
+    return spec
 
 
 celery_app: Final = build(settings())

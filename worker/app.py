@@ -23,10 +23,12 @@ from tasks import discovery
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
 from tasks.settings import TaskSettings
+from tasks.topology import is_redis
 from worker import pool_process
 from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
+from worker.redis_lists import ListTransport
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep, begin_drain
 
@@ -129,6 +131,8 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
         parts[0].heartbeat.close()
         parts[0].leave()
 
+    if is_redis(str(app.conf.broker_url)):
+        app.conf.broker_transport = ListTransport  # survives what was pushed into the lists by hand
     app.penstock_parts = make  # type: ignore[attr-defined]  # how the step, which Celery makes, finds its parts
     app.steps["worker"].add(KeeperStep)
     app.steps["consumer"].add(LaunchStep)

@@ -51,6 +51,7 @@ class Plant:
         self._names = itertools.count(1)
         self._lanes = itertools.cycle(LANES)
         self._started: list[LocalProcess] = []
+        self._served: dict[str, list[LocalProcess]] = {}
         self._beats: list[Beat] = []
 
     # Its processes
@@ -68,11 +69,12 @@ class Plant:
         self._started.append(process)
         return process
 
-    def worker(self, *arguments: str, queue: str = "default", wait: bool = True, **own: object) -> Worker:
-        """Start a worker of `queue`; `own` are its settings, `arguments` are Celery's."""
+    def worker(self, *, queue: str = "default", module: str = "worker", wait: bool = True, **own: object) -> Worker:
+        """Start a worker of `queue`; `own` are its settings."""
         name = f"worker-{next(self._names)}"
         chosen = {"worker_queues": queue, "node_name": f"{name}@test", "drain_seconds": 1, **own}
-        process = self._process(name, ["worker", *arguments], _READY_WORKER, chosen)
+        process = self._process(name, [module], _READY_WORKER, chosen)
+        self._served.setdefault(queue, []).append(process)
         process.start()
         if wait:
             process.ready()
@@ -99,25 +101,35 @@ class Plant:
                 beat.kill("SIGCONT", reload_container=False)
 
     @contextmanager
-    def crew(self, *arguments: str, count: int = 1, **own: object) -> Iterator["Crew"]:
+    def crew(self, *, count: int = 1, **own: Any) -> Iterator["Crew"]:
         """Give workers of a queue of their own, ended with the block."""
         lane = self.lane()
-        crew = [self.worker(*arguments, queue=lane, wait=False, **own) for _ in range(count)]
+        crew = [self.worker(queue=lane, wait=False, **own) for _ in range(count)]
         try:
             for worker in crew:
                 worker.ready()
             yield Crew(lane, crew)
         finally:
             for worker in crew:
-                worker.teardown()
+                self.dismiss(worker)
+
+    def dismiss(self, worker: Worker) -> None:
+        """Tell a worker to stop; that it has is made sure of before its queue is used again."""
+        worker.kill("SIGCONT")
+        worker.kill("SIGTERM")
 
     def lane(self) -> str:
-        """Return a queue that nobody serves at present."""
-        return next(self._lanes)
+        """Return a queue that nobody serves."""
+        lane = next(self._lanes)
+        for process in self._served.pop(lane, []):
+            process.teardown()
+        return lane
 
     def close(self) -> None:
         """End every process that was started here."""
-        for process in reversed(self._started):
+        for process in self._started:
+            process.kill("SIGTERM")
+        for process in self._started:
             process.teardown()
         self.publisher.close()
 

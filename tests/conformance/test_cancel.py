@@ -16,7 +16,7 @@ def test_a_waiting_job_that_was_cancelled_never_starts(plant: Plant) -> None:
     late = plant.worker(queue=lane)
     after = plant.submit("demo.echo", lane, message="after")
     plant.finished(after)
-    late.teardown()
+    plant.dismiss(late)
 
     assert plant.job(job_id)["state"] == JobState.CANCELLED
     assert plant.attempts(job_id) == []

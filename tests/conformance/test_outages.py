@@ -32,7 +32,7 @@ def test_jobs_end_and_are_settled_while_the_broker_is_away_and_new_ones_run_when
     plant: Plant, crew: Crew, broker_back: None
 ) -> None:
     ending, dying, asked, limited = (
-        plant.submit("probe.naps", crew.lane, seconds=3),
+        plant.submit("probe.naps", crew.lane, seconds=1.5),
         plant.submit("probe.crash_once", crew.lane, ring=False),
         plant.submit("demo.sleep", crew.lane, seconds=60),
         plant.submit("probe.soft", crew.lane, seconds=60),
@@ -105,7 +105,7 @@ def test_a_worker_that_starts_without_a_broker_waits_for_it(plant: Plant, broker
     plant.broker.container.server.start()
 
     assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
-    early.teardown()
+    plant.dismiss(early)
 
 
 def _wipe(plant: Plant) -> None:

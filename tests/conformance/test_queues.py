@@ -32,7 +32,7 @@ def test_a_filled_queue_is_run_in_the_order_of_priority(plant: Plant, tmp_path: 
 
     late = plant.worker(queue=lane, worker_concurrency=1)
     plant.all_finished(job.id for job in new)
-    late.teardown()
+    plant.dismiss(late)
 
     ran = log.read_text().split()
     assert len(ran) == 60
@@ -68,7 +68,7 @@ def test_a_worker_serves_its_own_queues_only(plant: Plant, worker: Worker) -> No
         assert str(plant.attempts(ours)[0]["worker"]).startswith(crew.worker.name())
         late = plant.worker(queue=f"{crew.lane},{other}")
         assert plant.finished(theirs)["state"] == JobState.SUCCEEDED
-        late.teardown()
+        plant.dismiss(late)
 
 
 def test_a_delayed_job_starts_when_it_is_due(plant: Plant, worker: Worker) -> None:
@@ -88,7 +88,7 @@ def test_a_job_that_expired_while_it_waited_never_starts(plant: Plant) -> None:
     plant.reaches(job_id, JobState.EXPIRED)
     late = plant.worker(queue=lane)
     plant.finished(plant.submit("demo.noop", lane))
-    late.teardown()
+    plant.dismiss(late)
 
     assert plant.attempts(job_id) == []
 
@@ -124,14 +124,14 @@ def test_doorbells_that_mean_nothing_do_nothing(plant: Plant) -> None:
 
 def test_a_worker_whose_slots_are_taken_leaves_the_doorbells_to_others(plant: Plant) -> None:
     with plant.crew(worker_concurrency=1) as crew, plant.no_upkeep():
-        long = plant.submit("probe.naps", crew.lane, seconds=12)
+        long = plant.submit("probe.naps", crew.lane, seconds=7)
         plant.running(long)
 
         short = plant.echoes(10, crew.lane)
         plant.until(lambda: plant.depth(crew.lane) == len(short), "the full worker gives back what it cannot run", 5)
         idle = plant.worker(queue=crew.lane)
         plant.all_finished(short, seconds=5)
-        idle.teardown()
+        plant.dismiss(idle)
 
         assert plant.job(long)["state"] == JobState.RUNNING
         plant.finished(plant.submit("demo.noop", crew.lane))

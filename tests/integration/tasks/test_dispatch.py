@@ -1,0 +1,110 @@
+"""The dispatcher rings in the background, and gives back what it cannot ring."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from kombu import Connection
+from prometheus_client import CollectorRegistry
+
+from deploy.stack.ports import free_port
+from jobs.errors import DatabaseUnavailable
+from jobs.model import Doorbell, JobId, new_job_id
+from jobs.telemetry.metrics import Instruments
+from tasks import dispatch
+from tasks.dispatch import Dispatcher
+from tasks.publisher import DoorbellPublisher
+from tasks.topology import depth, transport_options
+from tests.services.brokers import each_broker
+from tests.services.stack import eventually
+
+
+def bells(count: int) -> list[Doorbell]:
+    return [Doorbell(new_job_id(), "demo.noop", "default", 5) for _ in range(count)]
+
+
+def counted(instruments: Instruments) -> tuple[float, float]:
+    """Return how many doorbells were rung, and how many were given back."""
+    value = instruments.registry.get_sample_value
+    return value("penstock_doorbells_rung_total") or 0, value("penstock_doorbells_failed_total") or 0
+
+
+@pytest.fixture
+def instruments() -> Instruments:
+    return Instruments(CollectorRegistry(), "doorbells_rung", "doorbells_failed")
+
+
+class Desk:
+    """Takes back what was not rung."""
+
+    def __init__(self) -> None:
+        self.returned: list[JobId] = []
+
+    def take(self, ids: Sequence[JobId]) -> None:
+        self.returned.extend(ids)
+
+
+@each_broker
+def test_what_many_threads_ring_is_in_the_broker(broker_url: str, instruments: Instruments) -> None:
+    desk = Desk()
+    dispatcher = Dispatcher(DoorbellPublisher(broker_url, ["default"]), desk.take, instruments)
+    dispatcher.start()
+
+    threads = [threading.Thread(target=dispatcher.ring, args=(bells(100),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    dispatcher.close()
+
+    with Connection(broker_url, transport_options=transport_options(broker_url)) as connection:
+        assert depth(connection, "default") == 800
+    assert (counted(instruments), desk.returned) == ((800, 0), [])
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_what_the_broker_does_not_take_is_given_back_at_once(scheme: str, instruments: Instruments) -> None:
+    desk = Desk()
+    dispatcher = Dispatcher(
+        DoorbellPublisher(f"{scheme}://127.0.0.1:{free_port()}", ["default"]), desk.take, instruments
+    )
+    dispatcher.start()
+    rung = bells(700)
+
+    dispatcher.ring(rung)
+    eventually(lambda: len(desk.returned) == 700, 10, "all doorbells are given back")
+    dispatcher.close()
+
+    assert set(desk.returned) == {bell.id for bell in rung}
+    assert counted(instruments) == (0, 700)
+
+
+def test_a_database_that_is_away_as_well_ends_nothing(broker_url: str, instruments: Instruments) -> None:
+    tries: list[int] = []
+
+    def away(ids: Sequence[JobId]) -> None:
+        tries.append(len(ids))
+        raise DatabaseUnavailable
+
+    dispatcher = Dispatcher(DoorbellPublisher(f"redis://127.0.0.1:{free_port()}", ["default"]), away, instruments)
+    dispatcher.start()
+
+    for number in range(1, 3):
+        dispatcher.ring(bells(1))
+        eventually(lambda: len(tries) >= number, 10, "the dispatcher has tried")  # noqa: B023 - asked within the loop
+    dispatcher.close()
+
+    assert counted(instruments) == (0, 2)
+
+
+def test_what_does_not_fit_into_memory_is_left_to_upkeep(
+    monkeypatch: pytest.MonkeyPatch, broker_url: str, instruments: Instruments
+) -> None:
+    monkeypatch.setattr(dispatch, "MOST_WAITING", 10)
+    dispatcher = Dispatcher(DoorbellPublisher(broker_url, ["default"]), Desk().take, instruments)
+
+    dispatcher.ring(bells(15))
+    dispatcher.start()
+    dispatcher.close()
+
+    assert counted(instruments) == (10, 5)
