@@ -244,7 +244,7 @@ def test_a_queue_that_does_not_exist_keeps_the_process_from_starting(app: Celery
     def lost() -> None: ...
 
     with pytest.raises(ConfigurationError, match="nowhere"):
-        load_catalogue(app, TaskSettings())
+        load_catalogue(app, TaskSettings(task_modules=(__name__,)))
 
 
 @pytest.mark.parametrize("missing", ["no.such.module", "tests.unit.tasks.broken_module"])
