@@ -15,6 +15,7 @@ from deploy.stack.valkey import ValkeyServer
 from jobs.database import transaction
 from jobs.migrations import upgrade
 from jobs.tables import jobs
+from tests import factories
 from tests.integration.api.problems import problem
 from tests.integration.jobs import scenes
 from tests.services.api import Api, Person, running_api
@@ -90,6 +91,20 @@ def _everything_says_so(person: Person) -> None:
     assert "penstock_workers_alive" not in scraped.text
 
     assert time.monotonic() - began < 10
+
+
+def test_connections_that_broke_while_idle_are_replaced_unnoticed(cut_off: Api, proxy: Proxy) -> None:
+    person = cut_off.person()
+    for _ in range(3):
+        assert person.get("/jobs").status_code == 200
+        proxy.drop()
+        assert person.get("/jobs").status_code == 200
+        proxy.drop()
+        assert person.submit().status_code == 202
+        proxy.drop()
+        assert person.post("/jobs/batch", json={"jobs": [{"task": "demo.noop"}]}).status_code == 202
+
+    assert person.stored() == 6
 
 
 # A COMMIT whose answer is lost
@@ -188,6 +203,41 @@ def test_a_replay_that_was_cut_is_told_as_unknown(cut_off: Api, proxy: Proxy) ->
     again = person.post(f"/jobs/{job_id}/replay", headers={"Idempotency-Key": "r"})
     assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
     assert person.stored() == 2
+
+
+# Readers who wait
+
+
+def test_a_reader_who_waits_sits_an_outage_out(cut_off: Api, proxy: Proxy) -> None:
+    person = cut_off.person()
+    job_id = person.accepted()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(person.get, f"/jobs/{job_id}", params={"wait_seconds": 20})
+        eventually(lambda: cut_off.app.state.lookout._waiters, 10, "somebody waits")
+        proxy.refuse()
+        problem(person.get("/jobs"), 503, "database-unavailable")
+        (attempt,) = scenes.start(cut_off.engine, job_id)
+        scenes.end(cut_off.engine, attempt, factories.success())
+        proxy.heal()
+
+        assert waiting.result().json()["state"] == "succeeded"
+
+
+def test_a_stream_ends_with_an_outage_and_goes_on_from_its_last_event(cut_off: Api, proxy: Proxy) -> None:
+    person = cut_off.person()
+    job_id = person.accepted()
+    headers = {"Accept": "text/event-stream"}
+    with person.http.stream("GET", f"/api/v1/jobs/{job_id}/events", headers=headers) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "id: 1"
+        proxy.refuse()
+        assert "id: 2" not in list(lines)
+
+    proxy.heal()
+    scenes.start(cut_off.engine, job_id)
+    again = headers | {"Last-Event-ID": "1"}
+    with person.http.stream("GET", f"/api/v1/jobs/{job_id}/events", headers=again) as stream:
+        assert next(stream.iter_lines()) == "id: 2"
 
 
 # Too few connections, too long waits
