@@ -1,8 +1,9 @@
 """The API on a real socket, and people who talk to it, each a tenant of their own."""
 
+import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -45,6 +46,29 @@ def new_key(engine: Engine, tenant: str) -> str:
         return keys.create_key(connection, name="tests", tenant=tenant)
 
 
+class Documented:
+    """Watches answers: each must have a status and a media type that the OpenAPI document has for its operation."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        """Hold answers to `document`."""
+        self._paths = [
+            (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), operations)
+            for path, operations in sorted(document["paths"].items(), key=lambda item: "{" in item[0])
+        ]
+
+    def __call__(self, answer: httpx.Response) -> None:
+        """Raise `AssertionError` for an answer that the document does not foresee."""
+        path, method = answer.request.url.path, answer.request.method.lower()
+        found: Any = next((operations for pattern, operations in self._paths if pattern.fullmatch(path)), {})
+        if method not in found or answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            return
+        responses = found[method]["responses"]
+        assert str(answer.status_code) in responses, f"{method} {path}: {answer.status_code} is not documented"
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        content = responses[str(answer.status_code)].get("content", {})
+        assert kind in content or not (kind or content), f"{method} {path}: {kind} is not documented"
+
+
 @dataclass
 class Person:
     """Someone with a key, and what is stored in their name."""
@@ -52,12 +76,15 @@ class Person:
     url: str
     engine: Engine
     tenant: str = field(default_factory=lambda: f"t-{uuid.uuid4().hex[:12]}")
+    document: Mapping[str, Any] | None = None
+    """The OpenAPI document that every answer is held to."""
 
     def __post_init__(self) -> None:
         """Make the key."""
         self.key = new_key(self.engine, self.tenant)
         self.headers = {"Authorization": f"Bearer {self.key}"}
-        self.http = httpx.Client(base_url=self.url, headers=self.headers, timeout=30)
+        hooks: dict[str, Any] = {"response": [Documented(self.document)]} if self.document else {}
+        self.http = httpx.Client(base_url=self.url, headers=self.headers, timeout=30, event_hooks=hooks)
 
     @property
     def key_id(self) -> str:
@@ -111,7 +138,8 @@ class Api:
 
     def person(self, tenant: str | None = None) -> Person:
         """Return somebody new, or a further key of `tenant`."""
-        self.people.append(Person(self.url, self.engine, tenant) if tenant else Person(self.url, self.engine))
+        chosen = {"tenant": tenant} if tenant else {}
+        self.people.append(Person(self.url, self.engine, document=self.app.openapi(), **chosen))
         return self.people[-1]
 
     def close(self) -> None:
