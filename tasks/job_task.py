@@ -67,7 +67,8 @@ class JobTask(celery.Task[Any, Any]):
             raise TypeError("A job keeps its payload and options: retry() takes exc, eta, countdown and max_retries.")
         delay = timedelta(seconds=countdown) if countdown is not None else None
         if eta is not None:
-            delay = max(eta - datetime.now(eta.tzinfo or UTC), timedelta(0))
+            at = eta if eta.tzinfo else eta.replace(tzinfo=UTC)  # Celery's zone is UTC here
+            delay = max(at - datetime.now(UTC), timedelta(0))
         request = RetryIn(exc, delay, max_retries)
         if throw:
             raise request from exc

@@ -1,0 +1,175 @@
+"""A round of upkeep: what waits is rung, what is lost comes back, and an outage ends nothing."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kombu import Connection
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine, text
+
+from deploy.stack.ports import free_port
+from deploy.stack.valkey import ValkeyServer
+from jobs import attempts, intake, upkeep
+from jobs.database import transaction
+from jobs.model import JobId, NewJob
+from jobs.telemetry.metrics import Instruments
+from schedules.settings import ScheduleSettings
+from schedules.upkeep import Upkeep
+from tasks.publisher import DoorbellPublisher
+from tasks.topology import depth, transport_options
+from tests.factories import new_job, submission
+from tests.services.brokers import each_broker
+
+QUEUES = ("default", "bulk")
+
+
+class Clock:
+    """Shows what it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+Make = Callable[[str], Upkeep]
+
+
+@pytest.fixture
+def make(engine: Engine, clock: Clock) -> Iterator[Make]:
+    publishers: list[DoorbellPublisher] = []
+
+    def at(url: str) -> Upkeep:
+        publishers.append(DoorbellPublisher(url, QUEUES))
+        return Upkeep(
+            engine=engine,
+            publisher=publishers[-1],
+            broker_url=url,
+            queues=QUEUES,
+            settings=ScheduleSettings(stranded_seconds=1, upkeep_seconds=0.5, keep_finished_days=1),
+            instruments=Instruments(CollectorRegistry(), "upkeep", "upkeep_seconds"),
+            clock=clock,
+        )
+
+    yield at
+    for publisher in publishers:
+        publisher.close()
+
+
+def accept(engine: Engine, *jobs: NewJob) -> list[JobId]:
+    with transaction(engine) as connection:
+        intake.accept(connection, [submission(*jobs)])
+    return [job.id for job in jobs]
+
+
+def change(engine: Engine, statement: str, **values: Any) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text(statement), values)
+
+
+def rung(engine: Engine) -> int:
+    with transaction(engine) as connection:
+        return int(connection.scalar(text("SELECT count(*) FROM jobs WHERE rung_at IS NOT NULL")) or 0)
+
+
+def held(url: str, queue: str = "default") -> int:
+    with Connection(url, transport_options=transport_options(url)) as connection:
+        return depth(connection, queue)
+
+
+@each_broker
+def test_jobs_that_no_doorbell_speaks_of_are_rung(make: Make, engine: Engine, broker_url: str) -> None:
+    ids = accept(engine, *(new_job() for _ in range(5)), *(new_job(queue="bulk") for _ in range(3)))
+    with transaction(engine) as connection:
+        upkeep.mark_unrung(connection, ids)
+
+    make(broker_url).round()
+
+    assert (held(broker_url), held(broker_url, "bulk"), rung(engine)) == (5, 3, 8)
+
+
+@each_broker
+def test_doorbells_that_got_lost_are_rung_again_but_no_more_than_are_missing(
+    make: Make, engine: Engine, broker_url: str, clock: Clock
+) -> None:
+    accept(engine, *(new_job() for _ in range(10)))
+    change(engine, "UPDATE jobs SET rung_at = now() - interval '1 min'")
+    beat = make(broker_url)
+
+    beat.round()
+    assert held(broker_url) == 10
+
+    change(engine, "UPDATE jobs SET rung_at = now() - interval '1 min'")
+    clock.now += 10
+    beat.round()
+    assert held(broker_url) == 10
+
+
+def test_a_job_whose_lease_ran_out_is_rung(make: Make, engine: Engine, broker_url: str) -> None:
+    ids = accept(engine, new_job())
+    with transaction(engine) as connection:
+        attempts.start(connection, ids, worker="gone", lease=timedelta(seconds=-1))
+
+    make(broker_url).round()
+
+    assert held(broker_url) == 1
+
+
+def test_the_pause_ends_when_the_next_job_is_due(make: Make, engine: Engine, broker_url: str) -> None:
+    beat = make(broker_url)
+    assert beat.round() == 0.5
+
+    accept(engine, new_job(delay=timedelta(seconds=0.2)))
+
+    assert 0 < beat.round() <= 0.2
+
+
+def test_a_backlog_is_rung_without_a_pause(make: Make, engine: Engine, broker_url: str) -> None:
+    ids = accept(engine, *(new_job() for _ in range(600)))
+    with transaction(engine) as connection:
+        upkeep.mark_unrung(connection, ids)
+    beat = make(broker_url)
+
+    assert beat.round() < 0.05
+    beat.round()
+
+    assert held(broker_url) == 600
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_what_a_broker_that_is_away_did_not_take_is_rung_when_it_is_back(
+    scheme: str, make: Make, engine: Engine, valkey_server: ValkeyServer, broker_url: str
+) -> None:
+    accept(engine, new_job(delay=timedelta(0)))
+    change(engine, "UPDATE jobs SET state = 'scheduled', rung_at = NULL")
+
+    assert make(f"{scheme}://127.0.0.1:{free_port()}").round() == 1.0
+    assert rung(engine) == 0
+
+    make(broker_url).round()
+    assert held(broker_url) == 1
+
+
+def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
+    make: Make, engine: Engine, broker_url: str, clock: Clock
+) -> None:
+    done, dead, fresh = accept(engine, new_job(), new_job(), new_job())
+    ended = "UPDATE jobs SET finished_at = now() - interval '9 days', rung_at = NULL, state = {} WHERE id = :id"
+    change(engine, ended.format("'succeeded'"), id=done)
+    change(engine, ended.format("'failed', reason = 'exhausted'"), id=dead)
+    old = str(JobId(int=1))
+    change(engine, "UPDATE jobs SET id = CAST(:old AS uuid) WHERE id = :id", old=old, id=done)
+
+    make(broker_url).round()
+
+    with transaction(engine) as connection:
+        left = set(connection.scalars(text("SELECT id FROM jobs")))
+    assert left == {dead, fresh}
