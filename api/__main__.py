@@ -6,17 +6,19 @@ import sys
 import tempfile
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
-from api.app import create_app
 from api.settings import ApiSettings
 from jobs.errors import PenstockError
+from jobs.misconfiguration import told
 
 
-def main() -> None:
-    """Serve until told to stop; several processes share the port and, through files, their metrics."""
-    settings = ApiSettings()
-    app = create_app()  # also where others will serve: what cannot start is told once, and not by each of them
+def main(settings: ApiSettings, app: FastAPI) -> None:
+    """Serve until told to stop; several processes share the port and, through files, their metrics.
+
+    `app` was made even where others will serve: what cannot start is told once, and not by each of them.
+    """
     shared = None
     if settings.api_processes > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="penstock-metrics-")
@@ -42,7 +44,12 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
-    except (PenstockError, ValidationError) as error:
+        from api.app import create_app  # reads the first settings, which may be wrong
+
+        main(ApiSettings(), create_app())
+    except ValidationError as error:
+        sys.stderr.write(f"The API cannot start: {told(error)}\n")
+        sys.exit(2)
+    except PenstockError as error:
         sys.stderr.write(f"The API cannot start: {error}\n")
         sys.exit(2)

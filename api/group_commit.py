@@ -26,6 +26,8 @@ from jobs.telemetry.metrics import Instruments
 log = structlog.get_logger()
 
 LARGEST_GROUP: Final = 200
+PATIENCE: Final = 10.0
+"""Seconds after which a client is told that nobody knows, and to ask again with its key."""
 _TRIES: Final = 3
 
 Ring = Callable[[Sequence[Doorbell]], None]
@@ -96,14 +98,18 @@ class GroupCommit:
         self._thread.start()
 
     async def submit(self, submission: Submission) -> Answer:
-        """Return the answer once it is durable. Raises `Overloaded`, `DatabaseUnavailable`."""
+        """Return the answer once it is durable. Raises `Overloaded`, `DatabaseUnavailable`, `OutcomeUnknown`."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         with self._news:
             if len(self._waiting) >= self._limit or self._closing:
                 raise Overloaded
             self._waiting.append((submission, future))
             self._news.notify()
-        return await future
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await future
+        except TimeoutError:  # a connection that neither works nor breaks: the jobs may be stored yet
+            raise OutcomeUnknown from None
 
     def submit_alone(self, submission: Submission) -> Answer:
         """Commit one large submission in this thread, beside the groups."""
