@@ -97,13 +97,22 @@ def test_each_thread_sees_its_own_ids_in_order() -> None:
 
 FORKING = """
 import os
+import threading
 
 from jobs.model import new_job_id
 
-with new_job_id._lock:
-    child = os.fork()
-ids = [new_job_id() for _ in range(2000)]
-print("\\n".join(map(str, ids)), flush=True)
+lock, held, done = new_job_id._lock, threading.Event(), threading.Event()
+
+def hold():
+    with lock:
+        held.set()
+        done.wait()
+
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+done.set()
+print("\\n".join(str(new_job_id()) for _ in range(2000)), flush=True)
 if child:
     raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
