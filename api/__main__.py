@@ -36,6 +36,7 @@ def main(settings: ApiSettings, app: FastAPI) -> None:
             server_header=False,
             timeout_graceful_shutdown=3,
             timeout_keep_alive=30,
+            proxy_headers=False,
         )
     finally:
         if shared:

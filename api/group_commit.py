@@ -6,9 +6,9 @@ commit gathers the next group by itself.
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Engine
@@ -156,23 +156,28 @@ class GroupCommit:
     def _after_commit(self, submissions: Sequence[Submission], answers: Sequence[Answer]) -> None:
         self._ring(intake.doorbells(answers))
         self._size.observe(len(submissions))
+        fresh = []
         for submission, answer in zip(submissions, answers, strict=True):
-            if not isinstance(answer, Acceptance):
-                continue
-            if answer.replayed:
-                self._replayed.inc()
-                continue
-            for receipt in answer.receipts:
-                self._accepted.labels(receipt.task, receipt.queue).inc()
-            first = submission.jobs[0]
-            log.info(
-                "jobs_accepted",
-                request_id=first.request_id,
-                trace_id=logs.trace_id(first.traceparent),
-                job_id=str(first.id),
-                task=first.task,
-                count=len(submission.jobs),
-            )
+            if isinstance(answer, Acceptance):
+                if answer.replayed:
+                    self._replayed.inc()
+                else:
+                    fresh.append(submission)
+        accepted = Counter((job.task, job.queue) for submission in fresh for job in submission.jobs)
+        for labels, count in accepted.items():
+            self._accepted.labels(*labels).inc(count)
+        logs.info_each("jobs_accepted", [_told(submission) for submission in fresh])
+
+
+def _told(submission: Submission) -> dict[str, Any]:
+    first = submission.jobs[0]
+    return {
+        "request_id": first.request_id,
+        "trace_id": logs.trace_id(first.traceparent),
+        "job_id": first.id,
+        "task": first.task,
+        "count": len(submission.jobs),
+    }
 
 
 def _resolve(group: Sequence[Waiting], answers: Sequence[Answer | Exception]) -> None:

@@ -8,9 +8,9 @@ event loop; attempts go out to it to be launched; endings come back from the poo
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -187,10 +187,13 @@ class Keeper:
             endings, chosen = self._next()
             if not endings and not chosen:
                 return
-            if endings:
-                self._settle(endings)
-            if chosen:
-                self._start(chosen)
+            try:
+                if endings:
+                    self._settle(endings)
+                if chosen:
+                    self._start(chosen)
+            except Exception:  # whatever it was, the worker's other jobs must go on; the leases cover these
+                log.exception("keeper_failed")
             self.wake()
 
     def _linger(self) -> None:
@@ -268,9 +271,13 @@ class Keeper:
         with self._news:
             for running in endings:
                 self._running.pop((running.attempt.job_id, running.attempt.number), None)
-        for running, verdict in judged:
-            counts = (running.attempt.job_id, running.attempt.number) in accepted
-            self._conclude(running, verdict if counts else None)
+        counted = [
+            (running, verdict if (running.attempt.job_id, running.attempt.number) in accepted else None)
+            for running, verdict in judged
+        ]
+        for running, verdict in counted:
+            self._conclude(running, verdict)
+        _tell(counted)
 
     def _verdict(self, running: Running) -> Verdict | None:
         """Return what the ending means. A fenced attempt is judged as well: the database refuses it, and keeps that."""
@@ -290,15 +297,29 @@ class Keeper:
         else:
             self._instruments["attempts_finished"].labels(*labels, verdict.outcome.value).inc()
             self._instruments["run_seconds"].labels(*labels).observe(time.monotonic() - running.since)
-        _tell(running, verdict)
         if self.watched:
             self.settled.append(Settled(running, verdict))
 
 
-def _tell(running: Running, verdict: Verdict | None) -> None:
-    """Log how the attempt ended: its facts, never its payload or its message."""
+def _tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:
+    """Log how attempts ended: their facts, never a payload or a message."""
+    succeeded = []
+    for running, verdict in counted:
+        facts = _facts(running)
+        if verdict is None:
+            log.warning("attempt_fenced", **facts)
+        elif verdict.outcome is Outcome.SUCCEEDED:
+            succeeded.append(facts)
+        else:
+            error = verdict.failure.type if verdict.failure else None
+            tell = log.error if verdict.event is Event.FAIL else log.warning
+            tell("attempt_ended", **facts, outcome=verdict.outcome.value, then=verdict.event.value, error=error)
+    logs.info_each("job_succeeded", succeeded)
+
+
+def _facts(running: Running) -> dict[str, Any]:
     attempt = running.attempt
-    facts = {
+    return {
         "job_id": str(attempt.job_id),
         "task": attempt.task,
         "attempt": attempt.number,
@@ -306,11 +327,3 @@ def _tell(running: Running, verdict: Verdict | None) -> None:
         "trace_id": logs.trace_id(attempt.traceparent),
         "seconds": round(time.monotonic() - running.since, 4),
     }
-    if verdict is None:
-        log.warning("attempt_fenced", **facts)
-    elif verdict.outcome is Outcome.SUCCEEDED:
-        log.info("job_succeeded", **facts)
-    else:
-        error = verdict.failure.type if verdict.failure else None
-        tell = log.error if verdict.event is Event.FAIL else log.warning
-        tell("attempt_ended", **facts, outcome=verdict.outcome.value, then=verdict.event.value, error=error)

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any, Final, Literal
@@ -68,6 +68,28 @@ def configure(settings: LogSettings, *, role: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(settings.log_level.upper())
+
+
+def info_each(event: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the same event about many things, a line each, in one go.
+
+    A hundred lines cost little more than one: what they share is made once, and they are one write.
+    """
+    config = structlog.get_config()
+    if not lines or not structlog.get_logger().is_enabled_for(logging.INFO):
+        return
+    if not _writes_json(config["processors"]):
+        for line in lines:
+            structlog.get_logger().info(event, **line)
+        return
+    shared: MutableMapping[str, Any] = {"event": event}
+    for process in config["processors"][:-1]:
+        shared = process(None, "info", shared)
+    config["logger_factory"]().msg("\n".join(_as_json({**line, **shared}) for line in lines))
+
+
+def _writes_json(processors: Sequence[Any]) -> bool:
+    return bool(processors) and isinstance(processors[-1], structlog.processors.JSONRenderer)
 
 
 def _as_json(line: Any, **_: Any) -> str:
