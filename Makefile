@@ -3,7 +3,8 @@
 RUN = deploy/bootstrap.sh run
 DEV = deploy/bootstrap.sh dev
 PY = .venv/bin/python
-PYTEST = $(PY) -m pytest
+# Two at a time: the tests start servers of their own, and much of their time is waiting.
+PYTEST = -m pytest -n 2 --dist loadgroup
 PACKAGES = jobs tasks worker schedules api deploy
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ stop:  ## end the stack that runs in the background
 
 test:  ## every test, on real servers; T="-k word" narrows
 	@$(DEV)
-	$(PYTEST) $(T)
+	$(PY) $(PYTEST) $(T)
 
 check: lint types arrow cover  ## what CI asks for: lint, types, import arrow, tests with coverage
 
@@ -41,7 +42,7 @@ arrow:
 cover:
 	@$(DEV)
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest $(T)
+	$(PY) -m coverage run $(PYTEST) $(T)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

@@ -17,3 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ring = item.path.relative_to(here).parts[0]
         if ring in RINGS:
             item.add_marker(ring)
+        # Several workers share the run by files; the conformance ring groups its tests by broker.
+        if ring != "conformance":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
