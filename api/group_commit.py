@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError
 
+from api.patience import PATIENCE
 from api.problems import Overloaded
 from jobs import intake
 from jobs.database import is_collision, transaction
@@ -26,8 +27,6 @@ from jobs.telemetry.metrics import Instruments
 log = structlog.get_logger()
 
 LARGEST_GROUP: Final = 200
-PATIENCE: Final = 10.0
-"""Seconds after which a client is told that nobody knows, and to ask again with its key."""
 _TRIES: Final = 3
 
 Ring = Callable[[Sequence[Doorbell]], None]

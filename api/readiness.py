@@ -36,6 +36,15 @@ class Readiness:
         ready = database.ok and schema.ok
         return View(status="ready" if ready else "not_ready", dependencies=dependencies, workers_alive=alive)
 
+    def silence(self) -> View:
+        """Return what is known when looking took too long: something hangs on a connection that is open."""
+        hangs = Dependency(ok=False, detail="does not answer in time")
+        return View(
+            status="not_ready",
+            dependencies={"postgresql": hangs, "schema": hangs, "broker": self._broker},
+            workers_alive=None,
+        )
+
     def _look_at_database(self) -> tuple[Dependency, Dependency, int | None]:
         try:
             with reading(self._engine) as connection:

@@ -1,14 +1,15 @@
 """Who is asking: API keys as bearer tokens (RFC 6750)."""
 
-import asyncio
 import hashlib
 import time
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 
+from api.patience import in_time
 from api.problems import Unauthorized
 from api.reads import look
 from jobs import keys
@@ -39,7 +40,7 @@ class Doorman:
             return found[1]
         if keys.parse(key) is None:
             raise Unauthorized
-        principal = await asyncio.to_thread(self._look_up, key)
+        principal = await in_time(partial(self._look_up, key))
         if principal is None:
             self._known.pop(digest, None)
             raise Unauthorized

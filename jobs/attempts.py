@@ -161,7 +161,8 @@ def _extend_statement() -> Any:
         .join(mine, and_(jobs.c.id == mine.c.id, jobs.c.attempt == mine.c.number))
         .where(RUNNING)
         .order_by(jobs.c.id)
-        .with_for_update(of=jobs)
+        # One row that somebody holds for long must not cost the others their leases.
+        .with_for_update(of=jobs, skip_locked=True)
         .cte("locked")
     )
     return (
@@ -176,11 +177,17 @@ _EXTEND: Final = _extend_statement()
 
 
 def extend(connection: Connection, held: Sequence[tuple[JobId, int]], *, lease: timedelta = LEASE) -> list[Held]:
-    """Prolong the leases of the attempts that are still theirs; one that is missing was fenced and must stop."""
+    """Prolong the leases of the attempts that are still theirs; one that is missing was fenced and must stop.
+
+    A row that somebody else has locked is passed over this time, and its attempt is still among the answers.
+    """
     rows = connection.execute(
         _EXTEND, {"ids": [job for job, _ in held], "numbers": [number for _, number in held], "lease": lease}
     )
-    return [Held(*row) for row in rows]
+    extended = [Held(*row) for row in rows]
+    done = {(one.job_id, one.number) for one in extended}
+    passed_over = [one for one in held if tuple(one) not in done]
+    return extended + (look(connection, passed_over) if passed_over else [])
 
 
 def _look_statement() -> Any:

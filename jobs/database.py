@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -71,7 +71,7 @@ def open_engine(
     )
     if hot:
         options += " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-        options += " -c enable_hashjoin=off -c enable_mergejoin=off"
+        options += " -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=1000"
     try:
         return create_engine(
             url,
@@ -94,6 +94,10 @@ def open_engine(
         raise ConfigurationError(f"DATABASE_URL: {error}") from None
 
 
+QUERY_CANCELED: Final = "57014"
+"""The SQLSTATE of a statement that PostgreSQL ended at its time limit."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Tell whether `error` means that PostgreSQL is away rather than that the statement is wrong."""
     if isinstance(error, PoolTimeout):
@@ -107,6 +111,11 @@ def is_outage(error: BaseException) -> bool:
     return (isinstance(error, OperationalError) and not state) or state.startswith(
         ("08", "57P", "53", "25P03", "25006")
     )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the same statement may well succeed a little later: somebody held a row, or it took too long."""
+    return is_collision(error) or getattr(getattr(error, "orig", None), "sqlstate", "") == QUERY_CANCELED
 
 
 def is_collision(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ from tasks.topology import depth, transport_options
 log = structlog.get_logger()
 
 WINDOW: Final = 10_000
-"""Doorbells that the broker is asked to hold for one queue; the rest of a backlog waits in PostgreSQL."""
+"""Doorbells of one queue that are compared with what the broker holds when some may have been lost."""
 RESCUE_EVERY: Final = 2.0
 STRANDED_EVERY: Final = 5.0
 PRUNE_EVERY: Final = 60.0
@@ -66,13 +66,16 @@ class Upkeep:
         try:
             full = self._move()
             full |= self._ring_again()
-            self._clean()
+            full |= self._clean()
             pause = _SHORTEST_PAUSE if full else self._until_next_due()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="upkeep")
             pause = 1.0
         except BrokerUnavailable as error:
             log.warning("broker_unavailable", doing="upkeep", reason=str(error))
+            pause = 1.0
+        except Exception:
+            log.exception("upkeep_failed")  # a row that somebody holds, or worse: the next round tries again
             pause = 1.0
         self.last_round_at = self._clock()
         self._instruments["upkeep_seconds"].observe(self.last_round_at - began)
@@ -139,14 +142,21 @@ class Upkeep:
         finally:
             broker.collect(socket_timeout=0.5)
 
-    def _clean(self) -> None:
-        """Delete what has been kept long enough."""
-        if self._is_time("prune", PRUNE_EVERY):
-            keep = timedelta(days=self._settings.keep_finished_days)
-            with transaction(self._engine) as connection:
-                self._count("prune", upkeep.prune(connection, keep=keep))
-            with transaction(self._engine) as connection:
-                self._count("prune_keys", upkeep.prune_idempotency_keys(connection))
+    def _clean(self) -> bool:
+        """Delete what has been kept long enough; tell whether there was more than one batch of it."""
+        if not self._is_time("prune", PRUNE_EVERY):
+            return False
+        keep = timedelta(days=self._settings.keep_finished_days)
+        with transaction(self._engine) as connection:
+            pruned = upkeep.prune(connection, keep=keep)
+        with transaction(self._engine) as connection:
+            keys = upkeep.prune_idempotency_keys(connection)
+        self._count("prune", pruned)
+        self._count("prune_keys", keys)
+        full = upkeep.BATCH in {pruned, keys}
+        if full:
+            del self._last["prune"]  # the rest at once, between the other steps
+        return full
 
     def _until_next_due(self) -> float:
         """Return the pause until the next job is due, by the database's clock, within the setting's bounds."""

@@ -143,7 +143,9 @@ def _check(consumer: Any, parts: Parts) -> Callable[[], dict[str, bool]]:
     def check() -> dict[str, bool]:
         return {
             "broker": bool(consumer.connection and consumer.connection.connected),
-            "draining": not parts.keeper.draining,
+            "postgresql": parts.heartbeat.is_beating,
+            "keeper": parts.keeper.is_alive,
+            "accepting": not parts.keeper.draining,
         }
 
     return check

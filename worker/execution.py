@@ -8,6 +8,7 @@ import re
 import traceback
 from datetime import timedelta
 from enum import StrEnum
+from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -15,6 +16,7 @@ from celery.exceptions import Ignore, Reject
 
 from jobs.errors import AttemptFenced, InvalidPayload, JobCancelled, PermanentError, Throttled, UnknownTask
 from jobs.model import Attempt, Failure
+from jobs.storable import storable
 from jobs.telemetry import logs
 from tasks.catalogue import TaskSpec
 from tasks.context import Recorder, RetryIn, current_job, recorder
@@ -123,8 +125,16 @@ def describe(error: BaseException) -> Failure:
     """Return the error as it is kept: its type, its message, and the trace of the task's own frames."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    trace = "".join(traceback.format_exception(error, limit=-30))
-    return Failure(name, _plain(_said(error))[:_LONGEST_MESSAGE], _plain(trace)[-_LONGEST_TRACE:])
+    trace = "".join(traceback.format_exception(kind, error, _own_frames(error), limit=-30))
+    return Failure(name, storable(_said(error))[:_LONGEST_MESSAGE], storable(trace)[-_LONGEST_TRACE:])
+
+
+def _own_frames(error: BaseException) -> TracebackType | None:
+    """Return the traceback from where the task's function was called; all of it when it was not."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code is not Recorder.call.__code__:
+        frames = frames.tb_next
+    return frames.tb_next if frames is not None else error.__traceback__
 
 
 def _said(error: BaseException) -> str:
@@ -132,11 +142,6 @@ def _said(error: BaseException) -> str:
         return str(error)
     except Exception as problem:  # noqa: BLE001 - it is a stranger's code that runs here
         return f"The error cannot say what it is: {type(problem).__name__}."
-
-
-def _plain(text: str) -> str:
-    """Return the text without what PostgreSQL cannot store."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _ending(error: BaseException, task: Any) -> Ending:

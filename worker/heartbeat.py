@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks for cancels."""
+SILENT_AFTER: Final = 15.0
+"""Seconds without an answer of PostgreSQL after which the worker is not ready."""
 ANNOUNCE_EVERY: Final = 5.0
 """Seconds between two signs of life in the table of workers."""
 
@@ -45,10 +47,16 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._extended_at = 0.0
         self._announced_at = 0.0
+        self._answered_at = 0.0
 
     def start(self) -> None:
         """Begin to beat."""
         self._thread.start()
+
+    @property
+    def is_beating(self) -> bool:
+        """Whether PostgreSQL answered lately."""
+        return time.monotonic() - self._answered_at < SILENT_AFTER
 
     def close(self) -> None:
         """Stop beating."""
@@ -67,21 +75,22 @@ class Heartbeat:
                 log.exception("heartbeat_failed")
 
     def _beat(self, third: float) -> None:
-        running = self._keeper.held()
-        now = time.monotonic()
+        running, now = self._keeper.held(), time.monotonic()
+        announces = now - self._announced_at >= ANNOUNCE_EVERY
+        extends = now - self._extended_at >= third
+        asked = [(one.attempt.job_id, one.attempt.number) for one in running]
+        held: list[Held] = []
         with transaction(self._engine) as connection:
-            if now - self._announced_at >= ANNOUNCE_EVERY:
+            if announces:
                 registry.beat(connection, self._keeper.worker, running=self._keeper.busy)
-                self._announced_at = now
-            if not running:
-                return
-            asked = [(one.attempt.job_id, one.attempt.number) for one in running]
-            if now - self._extended_at >= third:
+            if running and extends:
                 lease = timedelta(seconds=self._settings.lease_seconds)
                 held = attempts.extend(connection, asked, lease=lease)
-            else:
+            elif running:
                 held = attempts.look(connection, asked)
-        if now - self._extended_at >= third:
+        if announces:
+            self._announced_at = self._answered_at = now
+        if extends and running:
             self._extended_at = now
         self._heed(running, held)
 

@@ -5,6 +5,7 @@ jobs cost a few statements and no child of the pool needs a connection to run. D
 event loop; attempts go out to it to be launched; endings come back from the pool.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -35,6 +36,8 @@ STUCK_AFTER: Final = 0.1
 """Seconds after which an attempt is no quick one, and nothing is started ahead behind it."""
 LINGER: Final = 0.004
 """Seconds for which endings are gathered while started jobs wait for slots."""
+MOST_TRIES: Final = 60
+"""Tries to settle an attempt whose row somebody holds, a second each; then its lease is left to run out."""
 PAUSE_AFTER_OUTAGE: Final = 1.0
 
 
@@ -52,6 +55,7 @@ class Running:
     fenced: bool = False
     steps_taken: int = 0
     """How far the ladder of a cancel has been climbed."""
+    settle_tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,11 @@ class Keeper:
         return not self._draining and self._busy < self.slots
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the keeper's thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def draining(self) -> bool:
         """Whether nothing more is started."""
         return self._draining
@@ -186,7 +195,9 @@ class Keeper:
             self._linger()
             endings, chosen = self._next()
             if not endings and not chosen:
-                return
+                if self._closing:
+                    return
+                continue
             try:
                 if endings:
                     self._settle(endings)
@@ -204,15 +215,15 @@ class Keeper:
     def _next(self) -> tuple[list[Running], list[Waiting]]:
         """Wait for work and take it; nothing: the keeper was closed and all is settled."""
         with self._news:
-            while not (self._endings or self._closing or self._may_start()):
+            while not (self._endings or self._closing or self._may_start(stuck=self._stuck())):
                 self._news.wait()
             endings = [self._endings.popleft() for _ in range(min(len(self._endings), MOST_AT_ONCE))]
             chosen = self._admission.take(self._busy, MOST_AT_ONCE, stuck=self._stuck()) if not self._draining else []
             self._busy += len(chosen)
         return endings, chosen
 
-    def _may_start(self) -> bool:
-        return not self._draining and self._admission.may_take(self._busy, stuck=self._stuck())
+    def _may_start(self, *, stuck: bool) -> bool:
+        return not self._draining and self._admission.may_take(self._busy, stuck=stuck)
 
     def _stuck(self) -> bool:
         if self._busy < self.slots:
@@ -226,15 +237,16 @@ class Keeper:
         try:
             turn = {waiting.job_id: place for place, waiting in enumerate(chosen)}
             begun = sorted(self._ledger.begin(list(turn), held), key=lambda one: turn[one.job_id])
-        except Exception as error:
+        except DatabaseUnavailable:
+            log.warning("database_unavailable", doing="start", count=len(chosen))
             with self._news:
                 self._busy -= len(chosen)
                 self._admission.put_back(chosen)
-            if isinstance(error, DatabaseUnavailable):
-                log.warning("database_unavailable", doing="start", count=len(chosen))
-            else:
-                log.exception("start_failed", count=len(chosen))
             time.sleep(PAUSE_AFTER_OUTAGE)
+            return
+        except Exception:
+            log.exception("start_failed", count=len(chosen))
+            self._start_apart(chosen)
             return
         fresh = [Running(attempt) for attempt in begun]
         with self._news:
@@ -243,6 +255,16 @@ class Keeper:
         self.launches.extend(fresh)
         self._deal_with(chosen)
         self._count_started(begun, idle=len(chosen) - len(begun))
+
+    def _start_apart(self, chosen: list[Waiting]) -> None:
+        """Start each by itself after an error that nobody foresaw; the one that it strikes again is left to upkeep."""
+        if len(chosen) > 1:
+            for waiting in chosen:
+                self._start([waiting])
+            return
+        with self._news:
+            self._busy -= len(chosen)
+        self._deal_with(chosen)
 
     def _count_started(self, begun: list[Attempt], *, idle: int) -> None:
         for attempt in begun:
@@ -260,21 +282,19 @@ class Keeper:
                 self.dealt_with.append(waiting.doorbell)
 
     def _settle(self, endings: list[Running]) -> None:
-        """Settle what has ended; an error that nobody foresaw leaves the jobs to their leases."""
+        """Settle what has ended; what something stands in the way of is tried again, a bounded number of times."""
         judged = [(running, self._verdict(running)) for running in endings]
         settlements = [Settlement(r.attempt.job_id, r.attempt.number, verdict) for r, verdict in judged if verdict]
-        try:
-            accepted = self._ledger.settle(settlements)
-        except Exception:
-            log.exception("settle_failed", count=len(settlements))
-            accepted = set()
+        accepted, again = self._ledger.settle(settlements, 5.0 if self._closing else math.inf)
         with self._news:
             for running in endings:
-                self._running.pop((running.attempt.job_id, running.attempt.number), None)
-        counted = [
-            (running, verdict if (running.attempt.job_id, running.attempt.number) in accepted else None)
-            for running, verdict in judged
-        ]
+                running.settle_tries += 1
+                if _key(running) in again and running.settle_tries < MOST_TRIES:
+                    self._endings.append(running)
+                else:
+                    self._running.pop(_key(running), None)
+            judged = [one for one in judged if one[0] not in self._endings]
+        counted = [(running, verdict if _key(running) in accepted else None) for running, verdict in judged]
         for running, verdict in counted:
             self._conclude(running, verdict)
         _tell(counted)
@@ -299,6 +319,10 @@ class Keeper:
             self._instruments["run_seconds"].labels(*labels).observe(time.monotonic() - running.since)
         if self.watched:
             self.settled.append(Settled(running, verdict))
+
+
+def _key(running: Running) -> tuple[JobId, int]:
+    return running.attempt.job_id, running.attempt.number
 
 
 def _tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:

@@ -13,10 +13,10 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from jobs import attempts
-from jobs.database import reading
+from jobs.database import is_passing, reading
 from jobs.errors import DatabaseUnavailable
 from jobs.model import Attempt, Failure, JobId, Settlement, Verdict
 from jobs.retry import after_permanent_error
@@ -62,21 +62,39 @@ class Ledger:
             attempts.finish(connection, [Settlement(job_id, number, release()) for job_id, number in strays])
         self._unsure.clear()
 
-    def settle(self, settlements: Sequence[Settlement], patience: float = math.inf) -> set[Key]:
-        """Return the attempts whose verdict was accepted, however long the database is away.
+    def settle(self, settlements: Sequence[Settlement], patience: float = math.inf) -> tuple[set[Key], set[Key]]:
+        """Return the attempts whose verdict was accepted, and those that must be tried again.
 
-        Raises `DatabaseUnavailable` after `patience` seconds: the leases are then left to run out.
+        The database is waited for, however long it is away; a row that somebody holds is not. Raises
+        `DatabaseUnavailable` after `patience` seconds: the leases are then left to run out.
         """
         deadline = time.monotonic() + patience
         for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             try:
-                return self._settle(settlements)
+                return self._settle_what_can_be(settlements)
             except DatabaseUnavailable:
                 log.warning("database_unavailable", doing="settle", count=len(settlements))
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(pause)
         raise AssertionError("the pauses have no end")
+
+    def _settle_what_can_be(self, settlements: Sequence[Settlement]) -> tuple[set[Key], set[Key]]:
+        """Settle all at once, or, when something stands in the way of one, each by itself."""
+        try:
+            return self._settle(settlements), set()
+        except DBAPIError as error:
+            if not is_passing(error):
+                log.exception("settle_failed", count=len(settlements))
+            if len(settlements) == 1:
+                return set(), {(one.job_id, one.number) for one in settlements}
+        accepted: set[Key] = set()
+        again: set[Key] = set()
+        for settlement in settlements:
+            done, left = self._settle_what_can_be([settlement])
+            accepted |= done
+            again |= left
+        return accepted, again
 
     def _settle(self, settlements: Sequence[Settlement]) -> set[Key]:
         if not settlements:

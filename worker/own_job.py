@@ -1,5 +1,6 @@
 """`self.job`: what a running task asks and says about its own job, over the child's own connection."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,6 +12,7 @@ from jobs import attempts
 from jobs.database import transaction
 from jobs.errors import AttemptFenced, DatabaseUnavailable, JobCancelled
 from jobs.model import Attempt, JobId
+from jobs.storable import storable
 
 log = structlog.get_logger()
 
@@ -63,17 +65,25 @@ class OwnJob:
             raise AttemptFenced if self._fenced else JobCancelled
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        """Say how far the attempt has come. Raises `AttemptFenced` when nobody listens any more."""
-        self._unsaid = {"done": done, "total": total, "note": note[:_LONGEST_NOTE] if note else None}
+        """Say how far the attempt has come.
+
+        Raises `AttemptFenced` when nobody listens any more, `ValueError` for what is no number.
+        """
+        if not math.isfinite(done) or (total is not None and not math.isfinite(total)):
+            raise ValueError("progress() takes finite numbers")
+        self._unsaid = {"done": done, "total": total, "note": storable(note)[:_LONGEST_NOTE] if note else None}
         if time.monotonic() - self._told_at >= TELL_EVERY:
             self._tell()
         if self._fenced:
             raise AttemptFenced
 
     def flush(self) -> None:
-        """Store the last progress report when it is not stored yet."""
+        """Store the last progress report when it is not stored yet. Raises nothing: the attempt's end matters more."""
         if self._unsaid is not None and not self._fenced:
-            self._tell()
+            try:
+                self._tell()
+            except Exception:
+                log.exception("progress_not_stored")
 
     def _look(self) -> None:
         try:

@@ -1,19 +1,21 @@
 """The routes, one module for each kind of thing, and what they share."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
-from anyio import to_thread
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api.patience import in_time
 from api.reads import look
 from api.schemas import ProblemDetails
 from api.security import caller_of
 from jobs.database import transaction
+from jobs.errors import OutcomeUnknown
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ _MEANING: Mapping[int, str] = {
 
 async def read_from(request: Request, query: Callable[[Connection], T]) -> T:
     """Return what `query` finds; it runs in a thread."""
-    return await to_thread.run_sync(look, request.app.state.engine, query)
+    return await in_time(partial(look, request.app.state.engine, query))
 
 
 async def write_to(request: Request, change: Callable[[Connection], T]) -> T:
@@ -69,7 +71,7 @@ async def write_to(request: Request, change: Callable[[Connection], T]) -> T:
         with transaction(request.app.state.engine) as connection:
             return change(connection)
 
-    return await to_thread.run_sync(run)
+    return await in_time(run, otherwise=OutcomeUnknown)
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

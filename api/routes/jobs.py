@@ -4,20 +4,20 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from api import body, schemas
 from api.group_commit import GroupCommit
 from api.openapi import ETAG, LOCATION
+from api.patience import in_time
 from api.problems import InvalidRequest
 from api.routes import DirectRoute, answer, problems, read_from, write_to
 from api.security import Caller
 from api.settings import ApiSettings
 from api.submission import Intake, idempotency
 from jobs import control, intake, search
-from jobs.errors import RefusedError
+from jobs.errors import OutcomeUnknown, RefusedError
 from jobs.keys import Principal
 from jobs.model import Acceptance, NewJob, Receipt, Submission
 from jobs.search import Filter
@@ -67,7 +67,7 @@ async def submit_batch(request: Request, caller: Caller) -> Response:
     settings: ApiSettings = request.app.state.settings
     text = await body.read(request, settings.batch_limit_bytes)
     async with request.app.state.batches:
-        acceptance = await to_thread.run_sync(partial(_take_batch, request, caller, text))
+        acceptance = await in_time(partial(_take_batch, request, caller, text), otherwise=OutcomeUnknown)
     ids = [receipt.id for receipt in acceptance.receipts]
     return answer(schemas.BatchAccepted(ids=ids), 202, _headers(acceptance))
 
@@ -231,7 +231,7 @@ async def replay_job(request: Request, caller: Principal, job_id: UUID, *, lette
     if wanted.payload is not None:
         changes["payload"] = body.storable(wanted.payload)
     run = partial(_replay, request, job_id, tenant=caller.tenant, changes=changes, key=key, letter=letter)
-    acceptance = await to_thread.run_sync(run)
+    acceptance = await in_time(run, otherwise=OutcomeUnknown)
     receipt = acceptance.receipts[0]
     return answer(_view(receipt), 201, _headers(acceptance) | {"Location": f"/api/v1/jobs/{receipt.id}"})
 

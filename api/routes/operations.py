@@ -1,15 +1,19 @@
 """For operators and their machines: is it alive, can it serve, what does it count."""
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import schemas
+from api.patience import in_time
 from api.readiness import Readiness
 from api.routes import answer
 from api.scrape import Scrape
+from jobs.errors import DatabaseUnavailable
 
 router = APIRouter(tags=["operations"])
+
+READY_WITHIN = 4.0
+"""Seconds after which a probe is told that the dependencies keep silent; the broker alone may take two."""
 
 
 @router.get("/health", response_model=schemas.Health, summary="Is the process alive?")
@@ -27,7 +31,10 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """Name each dependency. The broker may be away: jobs are accepted all the same, and run when it is back."""
     looked: Readiness = request.app.state.readiness
-    found = await to_thread.run_sync(looked.look)
+    try:
+        found = await in_time(looked.look, seconds=READY_WITHIN)
+    except DatabaseUnavailable:
+        found = looked.silence()
     return answer(found, 200 if found.status == "ready" else 503)
 
 
@@ -40,5 +47,5 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Return the counts of all API processes, and those that only PostgreSQL knows."""
     scrape: Scrape = request.app.state.scrape
-    content, kind = await to_thread.run_sync(scrape.render)
+    content, kind = await in_time(scrape.render)
     return Response(content, media_type=kind)

@@ -143,7 +143,7 @@ def test_a_retried_dead_letter_is_off_the_list(person: Person) -> None:
 # Replay
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_a_finished_job_is_submitted_again_as_a_new_one(person: Person, state: JobState) -> None:
     job_id = IN[state](person, priority=8, tags=["a"], retry={"max_retries": 7}, queue="bulk")
 
@@ -160,7 +160,7 @@ def test_a_finished_job_is_submitted_again_as_a_new_one(person: Person, state: J
     assert scenes.state(person.engine, job_id) is state
 
 
-@pytest.mark.parametrize("state", set(JobState) - FINAL)
+@pytest.mark.parametrize("state", sorted(set(JobState) - FINAL))
 def test_an_unfinished_job_is_not_replayed(person: Person, state: JobState) -> None:
     job_id = IN[state](person)
 

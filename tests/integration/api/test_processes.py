@@ -109,7 +109,7 @@ def test_a_process_that_is_told_to_stop_commits_what_it_took_and_leaves_nothing(
         ({"DATABASE_URL": "mysql://u:sesame@h/d"}, "must start with postgresql://"),
         ({"PENSTOCK_TASK_MODULES": "no.such.module"}, "no.such.module"),
         ({"PENSTOCK_TASK_MODULES": "no.such.module", "PENSTOCK_API_PROCESSES": "2"}, "no.such.module"),
-        ({"PENSTOCK_API_PORT": "99999"}, "api_port"),
+        ({"PENSTOCK_API_PORT": "99999"}, "PENSTOCK_API_PORT"),
     ],
 )
 def test_a_setting_that_is_wrong_is_told_in_a_line_and_nothing_starts(

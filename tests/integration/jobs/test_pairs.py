@@ -6,12 +6,12 @@ for it; then the first commits, or takes everything back.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, Engine, func, text, update
+from sqlalchemy import Connection, Engine, func, select, text, update
 
 from jobs import attempts as life
 from jobs import control, upkeep
@@ -33,7 +33,14 @@ def start(connection: Connection, job_id: JobId) -> bool:
 
 
 def extend(connection: Connection, job_id: JobId) -> bool:
-    return bool(life.extend(connection, [(job_id, 1)]))
+    """Extend, and tell whether the lease grew: a row that is locked is passed over, and its attempt still ours."""
+    before = lease_of(connection, job_id)
+    life.extend(connection, [(job_id, 1)])
+    return lease_of(connection, job_id) != before
+
+
+def lease_of(connection: Connection, job_id: JobId) -> datetime | None:
+    return connection.scalar(select(jobs.c.lease_expires_at).where(jobs.c.id == job_id))
 
 
 def finish(verdict: Verdict) -> Move:

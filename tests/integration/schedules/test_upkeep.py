@@ -173,3 +173,21 @@ def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
     with transaction(engine) as connection:
         left = set(connection.scalars(text("SELECT id FROM jobs")))
     assert left == {dead, fresh}
+
+
+def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine: Engine, make: Make) -> None:
+    with transaction(engine) as connection:
+        connection.execute(
+            text(
+                "INSERT INTO idempotency_keys (tenant, key, fingerprint, receipts, created_at, expires_at) "
+                "SELECT 'default', n::text, 'x', '[]', now() - interval '2 days', now() - interval '1 day' "
+                "FROM generate_series(1, 1200) AS n"
+            )
+        )
+    tidy = make("redis://127.0.0.1:1/0")
+
+    for _ in range(3):
+        tidy._clean()
+
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM idempotency_keys")) == 0

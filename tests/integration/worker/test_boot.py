@@ -51,7 +51,7 @@ def test_a_process_without_its_servers_says_what_is_missing(
     [
         ({"PENSTOCK_WORKER_QUEUES": "nowhere"}, "nowhere"),
         ({"PENSTOCK_TASK_MODULES": "no_such_module"}, "no_such_module"),
-        ({"PENSTOCK_WORKER_POOL": "gevent"}, "worker_pool"),
+        ({"PENSTOCK_WORKER_POOL": "gevent"}, "PENSTOCK_WORKER_POOL"),
     ],
 )
 def test_a_worker_that_is_told_the_impossible_does_not_start(environment: dict[str, str], says: str) -> None:

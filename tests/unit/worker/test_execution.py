@@ -89,7 +89,7 @@ def test_an_attempt_leaves_nothing_behind() -> None:
 def test_an_error_is_described_without_what_cannot_be_stored() -> None:
     failure = describe(ValueError("a\0b \ud800"))
 
-    assert (failure.type, failure.message) == ("ValueError", "a\ufffdb ?")
+    assert (failure.type, failure.message) == ("ValueError", "a\ufffdb \ufffd")
 
 
 class _OddError(Exception):
