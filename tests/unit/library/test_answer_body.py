@@ -20,19 +20,16 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 @given(st.binary(max_size=300), st.integers(min_value=1, max_value=50))
 def test_gzip_is_undone_however_it_is_cut(body: bytes, size: int) -> None:
-    assert read_body(cut(gzip.compress(body, mtime=0), size), "gzip", 300) == body
+    assert read_body(cut(gzip.compress(body), size), "gzip", 300) == body
 
 
 def test_a_file_of_several_members_is_one_body() -> None:
-    packed = gzip.compress(b"one ", mtime=0) + gzip.compress(b"two")
+    packed = gzip.compress(b"one ") + gzip.compress(b"two")
 
     assert read_body(cut(packed, 5), "x-gzip", 100) == b"one two"
 
 
-PACKED = gzip.compress(b"x" * 1000, mtime=0)
-
-
-@pytest.mark.parametrize("packed", [PACKED[:-5], b"not gzip", PACKED + b"rubbish"])"encoding", ["", "identity", "br", "gzip, gzip"])
+@pytest.mark.parametrize("encoding", ["", "identity", "br", "gzip, gzip"])
 def test_an_encoding_that_was_not_asked_for_is_left_alone(encoding: str) -> None:
     assert read_body([b"ab", b"cd"], encoding, 4) == b"abcd"
 
@@ -47,10 +44,7 @@ def test_a_body_that_fits_exactly_is_kept_and_one_byte_more_is_not() -> None:
         read_body([b"abcd", b"e"], "", 4)
 
 
-PACKED = gzip.compress(b"x" * 1000, mtime=0)
-
-
-@pytest.mark.parametrize("packed", [PACKED[:-5], b"not gzip", PACKED + b"rubbish"])
+@pytest.mark.parametrize(
     "packed", [gzip.compress(b"x" * 1000, mtime=0)[:-5], b"not gzip", gzip.compress(b"x", mtime=0) + b"rubbish"]
 )
 def test_broken_gzip_is_a_broken_answer(packed: bytes) -> None:
@@ -73,7 +67,7 @@ def test_a_bomb_is_defused_before_it_fills_the_memory() -> None:
 def test_a_stream_that_never_says_anything_is_cut_off() -> None:
     # Empty deflate blocks: each costs five bytes on the wire and yields none.
     def endless() -> Iterator[bytes]:
-        yield gzip.compress(b"", mtime=0)[:10]
+        yield gzip.compress(b"")[:10]
         while True:
             yield b"\x00\x00\x00\xff\xff" * 1000
 
@@ -81,10 +75,7 @@ def test_a_stream_that_never_says_anything_is_cut_off() -> None:
         read_body(endless(), "gzip", 10)
 
 
-PACKED = gzip.compress(b"x" * 1000, mtime=0)
-
-
-@pytest.mark.parametrize("packed", [PACKED[:-5], b"not gzip", PACKED + b"rubbish"])
+@pytest.mark.parametrize(
     ("body", "content_type", "shown"),
     [
         (b"plain", "text/plain", "plain"),
@@ -104,10 +95,7 @@ def test_text_is_shown_as_text(body: bytes, content_type: str, shown: str) -> No
     assert is_base64 == (content_type == "image/png")
 
 
-PACKED = gzip.compress(b"x" * 1000, mtime=0)
-
-
-@pytest.mark.parametrize("packed", [PACKED[:-5], b"not gzip", PACKED + b"rubbish"])
+@pytest.mark.parametrize(
     ("body", "content_type"),
     [
         (b"\x89PNG", "image/png"),
