@@ -125,7 +125,9 @@ def test_a_result_without_a_json_form_fails_the_job_for_good(kind: str, plant: P
     assert "no JSON form" in job["error"]["message"]
 
 
-@pytest.mark.parametrize(("kind", "message"), [("nul", "a\ufffdb"), ("surrogate", "half ?"), ("long", "m" * 4000)])
+@pytest.mark.parametrize(
+    ("kind", "message"), [("nul", "a\ufffdb"), ("surrogate", "half \N{REPLACEMENT CHARACTER}"), ("long", "m" * 4000)]
+)
 def test_an_error_that_is_hard_to_store_is_kept_as_well_as_it_can_be(
     kind: str, message: str, plant: Plant, worker: Worker
 ) -> None:
