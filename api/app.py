@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -28,6 +27,7 @@ from jobs import upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError
 from jobs.model import JobId
+from jobs.release import release_version
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from tasks.app import celery_app, load_catalogue
@@ -47,14 +47,6 @@ METRICS: Final = (
 )
 BATCHES_AT_ONCE: Final = 4
 """Batches that one process works on at the same time; each holds a connection."""
-
-
-def release_version() -> str:
-    """Return the version of this release."""
-    try:
-        return version("penstock")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _give_back(engine: Engine) -> Callable[[Sequence[JobId]], None]:

@@ -11,13 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from api.problems import BodyTooLarge, InvalidRequest, MalformedBody, UnsupportedMediaType
 from jobs.errors import InvalidPayload
+from jobs.storable import is_storable_json
 from tasks.catalogue import field_errors
 
 DEEPEST: Final = 32
 """Levels of nesting in a body."""
-
-#: JSON may hold NUL and half a surrogate pair as escapes, PostgreSQL's jsonb may not.
-_ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 #: A string, or the rest of the body where one does not end, and brackets. Possessive: no byte is looked at twice,
 #: so that no body, however odd, takes longer than its length.
@@ -105,7 +103,7 @@ def storable(payload: dict[str, Any]) -> str:
         text = pydantic_core.to_json(payload)
     except ValueError:  # half a surrogate pair has no UTF-8
         raise InvalidPayload(errors=[{"field": "payload", "message": "holds text that is not Unicode"}]) from None
-    if b"\\u0000" in text and _ESCAPED_NUL.search(text):
+    if not is_storable_json(text.decode()):
         raise InvalidPayload(errors=[{"field": "payload", "message": "holds the character NUL"}])
     if b"NaN" in text or b"Infinity" in text:
         _refuse_constants(text)

@@ -14,12 +14,10 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from jobs import errors
-from jobs.database import is_collision
+from jobs.database import is_passing
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "/problems/"
-QUERY_CANCELED: Final = "57014"
-"""PostgreSQL's word for a statement that ran into statement_timeout."""
 
 
 class Unauthorized(errors.PenstockError):
@@ -134,7 +132,7 @@ def shown(error: Exception) -> Exception:
     """Return the error as clients may see it; raises one that nobody foresaw."""
     if isinstance(error, errors.PenstockError):
         return error
-    if is_collision(error) or getattr(getattr(error, "orig", None), "sqlstate", "") == QUERY_CANCELED:
+    if is_passing(error):
         return Busy()
     raise error
 

@@ -99,11 +99,9 @@ class DoorbellPublisher:
             self.close()
             raise BrokerUnavailable(f"The broker took no doorbells: {type(error).__name__}.") from error
         except Exception as error:
-            connection_errors = (
-                self._connection.connection_errors + self._connection.channel_errors if self._connection else ()
-            )
+            outages = self._outages()
             self.close()
-            if isinstance(error, connection_errors):
+            if isinstance(error, outages):
                 raise BrokerUnavailable(f"The broker took no doorbells: {type(error).__name__}.") from error
             raise
         if missed:

@@ -9,6 +9,11 @@ DEAD_SUFFIX: Final = ".dead"
 LONGEST_NAME: Final = 100
 
 
+def split_names(value: object) -> object:
+    """Return the parts of a text that is separated by commas; anything else as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 class TaskSettings(BaseSettings):
     """Where the broker is, which tasks are installed, and which queues exist."""
 
@@ -34,7 +39,7 @@ class TaskSettings(BaseSettings):
     @field_validator("task_modules", "queues", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return split_names(value)
 
     @field_validator("queues")
     @classmethod

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from billiard.util import get_logger
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from jobs import registry
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError, DatabaseUnavailable
+from jobs.release import release_version
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from jobs.telemetry.monitor import serve
@@ -46,14 +46,6 @@ METRICS: Final = (
 
 #: Celery's own lines about what we tell ourselves, and with better facts.
 _QUIET: Final = ("celery.app.trace", "celery.worker.strategy")
-
-
-def release_version() -> str:
-    """Return the version of this release."""
-    try:
-        return version("penstock")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @dataclass

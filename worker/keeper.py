@@ -210,7 +210,7 @@ class Keeper:
     def _linger(self) -> None:
         """Gather a larger batch while the slots have enough to do; when they have not, lose no time."""
         if len(self.launches) >= self.slots and not self._draining:
-            time.sleep(LINGER)
+            time.sleep(LINGER)  # not a wait on the condition: each ending would wake it
 
     def _next(self) -> tuple[list[Running], list[Waiting]]:
         """Wait for work and take it; nothing: the keeper was closed and all is settled."""
@@ -242,7 +242,7 @@ class Keeper:
             with self._news:
                 self._busy -= len(chosen)
                 self._admission.put_back(chosen)
-            time.sleep(PAUSE_AFTER_OUTAGE)
+            time.sleep(PAUSE_AFTER_OUTAGE)  # a database that is away is not asked in a tight loop
             return
         except Exception:
             log.exception("start_failed", count=len(chosen))

@@ -76,7 +76,7 @@ class Ledger:
                 log.warning("database_unavailable", doing="settle", count=len(settlements))
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(pause)
+                time.sleep(pause)  # the keeper has nothing else to do: every write of it needs the database
         raise AssertionError("the pauses have no end")
 
     def _settle_what_can_be(self, settlements: Sequence[Settlement]) -> tuple[set[Key], set[Key]]:

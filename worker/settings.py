@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tasks.settings import split_names
+
 
 class WorkerSettings(BaseSettings):
     """How one worker process runs jobs."""
@@ -44,7 +46,7 @@ class WorkerSettings(BaseSettings):
     @field_validator("worker_queues", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return split_names(value)
 
     def node(self) -> str:
         """Return the full name of this process among all workers, as name.pid@host.

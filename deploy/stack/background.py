@@ -9,6 +9,7 @@ import time
 from deploy.stack.announce import complain, say, welcome
 from deploy.stack.errors import StackError
 from deploy.stack.home import ROOT, Home
+from deploy.stack.leftovers import started_at
 from deploy.stack.ports import is_free
 
 POLL_SECONDS = 0.05
@@ -71,12 +72,13 @@ def stop(home: Home) -> int:
     if pid is None:
         say("No stack runs here.")
         return 0
+    began = started_at(pid)
     try:
         os.kill(pid, signal.SIGTERM)
     except PermissionError:
         raise StackError(f"the stack belongs to another user (supervisor's pid {pid})") from None
     deadline = time.monotonic() + STOP_SECONDS
-    while home.holder() == pid:
+    while home.holder() == pid or (began is not None and started_at(pid) == began):  # it lets go just before it ends
         if time.monotonic() > deadline:
             raise StackError(f"the supervisor (pid {pid}) has not stopped within {STOP_SECONDS:g} s")
         time.sleep(POLL_SECONDS)

@@ -186,7 +186,7 @@ class RabbitServer(Server):
             headers={"Authorization": f"Basic {login}", "Content-Type": "application/json"},
         )
         try:
-            with contextlib.closing(urllib.request.urlopen(request, timeout=MANAGEMENT_SECONDS)):  # noqa: S310
+            with contextlib.closing(urllib.request.urlopen(request, timeout=MANAGEMENT_SECONDS)):  # noqa: S310 - our own node, on loopback
                 return
         except OSError as error:
             raise DidNotStart(f"RabbitMQ's management API refused {method} {path}: {error}") from error

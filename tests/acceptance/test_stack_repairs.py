@@ -18,7 +18,7 @@ def test_every_part_that_is_killed_comes_back_and_work_goes_on(stack: Stack) -> 
     for role in ("api", "worker", "beat", "valkey", "postgresql"):
         before = stack.pids(role)
         os.kill(before[0], signal.SIGKILL)
-        eventually(lambda role=role, before=before: renewed(stack, role, before), REPAIR_SECONDS, f"{role} is back")  # type: ignore[misc]
+        eventually(lambda role=role, before=before: renewed(stack, role, before), REPAIR_SECONDS, f"{role} is back")  # type: ignore[misc]  # binds the loop's value
         eventually(lambda: serves(stack), REPAIR_SECONDS, f"the stack serves after {role} died")
 
         assert stack.finished(stack.submit("demo.echo", message=role), 60.0)["result"] == role
@@ -43,7 +43,7 @@ def test_a_part_that_keeps_dying_has_its_log_shown(stack: Stack) -> None:
     while "keeps dying" not in stack.said():
         (pid,) = stack.pids("beat")
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda pid=pid: stack.pids("beat") not in ([pid], []), REPAIR_SECONDS, "beat is back")  # type: ignore[misc]
+        eventually(lambda pid=pid: stack.pids("beat") not in ([pid], []), REPAIR_SECONDS, "beat is back")  # type: ignore[misc]  # binds the loop's value
 
     assert "beat keeps dying. The end of its log:" in stack.said()
 

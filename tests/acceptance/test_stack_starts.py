@@ -47,7 +47,7 @@ def test_every_process_of_ours_answers_for_its_metrics(stack: Stack) -> None:
     stack.up()
 
     for url in stack.facts["metrics_urls"].values():
-        eventually(lambda url=url: serves(url), 10.0, f"metrics at {url}")  # type: ignore[misc]
+        eventually(lambda url=url: serves(url), 10.0, f"metrics at {url}")  # type: ignore[misc]  # binds the loop's value
 
 
 def serves(url: str) -> bool:

@@ -47,7 +47,7 @@ def test_a_jobs_own_limit_takes_the_place_of_its_tasks(
     limits: dict[str, float], error: str, plant: Plant, worker: Worker
 ) -> None:
     began = time.monotonic()
-    new = NewJob(task="probe.naps", payload='{"seconds": 20}', queue="default", **limits)  # type: ignore[arg-type]
+    new = NewJob(task="probe.naps", payload='{"seconds": 20}', queue="default", **limits)  # type: ignore[arg-type]  # a dict of mixed values
 
     plant.accept(new)
     job = plant.finished(new.id, seconds=10)

@@ -18,11 +18,11 @@ from sqlalchemy import Engine, func, select
 from api.app import create
 from api.settings import ApiSettings
 from deploy.stack.postgres import PostgresServer
-from jobs import keys
-from jobs.database import DatabaseSettings, transaction
+from jobs.database import DatabaseSettings
 from jobs.tables import idempotency_keys, jobs
 from tasks.app import celery_app
 from tasks.settings import TaskSettings
+from tests.services.api_process import new_key
 from tests.services.databases import connect_to
 from tests.services.fixtures import administer
 from tests.services.stack import eventually
@@ -38,12 +38,6 @@ def fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
     administer(server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
     yield server.database_url(name)
     administer(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
-
-
-def new_key(engine: Engine, tenant: str) -> str:
-    """Return an API key of `tenant`."""
-    with transaction(engine) as connection:
-        return keys.create_key(connection, name="tests", tenant=tenant)
 
 
 class Documented:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import httpx
 import psutil
 
 from deploy.stack.home import ROOT
+from deploy.stack.ports import free_port
 
 T = TypeVar("T")
 START_SECONDS = 90.0
@@ -41,7 +43,10 @@ class Stack:
         """Start nothing; `choices` are environment variables."""
         self.home = home
         inherited = {name: value for name, value in os.environ.items() if not self._is_ours(name)}
-        self.environment = {**inherited, "PENSTOCK_HOME": str(home), **choices}
+        # A port of its own: with the default, another test's stack could take it while this one's API is dead.
+        # And none that the kernel lends to outgoing connections.
+        own = {"PENSTOCK_HOME": str(home), "PENSTOCK_API_PORT": str(free_port(random.randrange(20_000, 30_000)))}
+        self.environment = {**inherited, **own, **choices}
         self.terminal = home.with_name(f"{home.name}.terminal")
         self.supervisor: subprocess.Popen[bytes] | None = None
 

@@ -95,7 +95,7 @@ def test_all_are_asked_before_any_is_waited_for(tmp_path: Path) -> None:
     for child in children:
         child.start()
     for child in children:
-        eventually(lambda child=child: "ready" in child.written(), SECONDS, "the child is ready")  # type: ignore[misc]
+        eventually(lambda child=child: "ready" in child.written(), SECONDS, "the child is ready")  # type: ignore[misc]  # binds the loop's value
 
     assert end_together(children, SECONDS)
 
