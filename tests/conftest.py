@@ -7,7 +7,7 @@ import pytest
 from tests.services.databases import engine  # noqa: F401 - as below
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
 
-RINGS = {"unit", "integration", "conformance", "acceptance"}
+RINGS = {"unit", "integration", "conformance", "acceptance", "chaos"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

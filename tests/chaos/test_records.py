@@ -1,0 +1,81 @@
+"""What is written down during a run comes back as it was, also when its writer was killed in the middle."""
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.executions import RETURNED, Recorder, read_executions
+from tests.chaos.ledger import Call, Ledger, Operation, Status, Submission, Wanted, fingerprint, read_ledger
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+JOB = uuid.UUID(int=7)
+
+
+def test_a_ledger_gives_back_what_was_written(tmp_path: Path) -> None:
+    wanted = Wanted(task="chaos.naps", payload={"seconds": 0.5}, run_at=NOW, unique_key="one")
+    submission = Submission(
+        status=Status.ACKNOWLEDGED, sent_at=NOW, answered_at=NOW, code=202, key="k", job_ids=(JOB,), jobs=(wanted,)
+    )
+    operation = Operation(call=Call.CANCEL, status=Status.UNKNOWN, sent_at=NOW, job_id=JOB)
+
+    with Ledger(tmp_path / "ledger") as ledger:
+        ledger.write(submission)
+        ledger.write(operation)
+
+    entries = read_ledger(tmp_path / "ledger")
+    assert entries.submissions == [submission]
+    assert entries.operations == [operation]
+
+
+def test_a_ledger_whose_writer_was_killed_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    with Ledger(path) as ledger:
+        ledger.write(Submission(status=Status.REFUSED, sent_at=NOW))
+
+    with path.open("ab") as file:
+        file.write(b'{"kind":"submi')
+
+    assert len(read_ledger(path).submissions) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(202, Status.ACKNOWLEDGED), (409, Status.REFUSED), (503, Status.UNKNOWN), (None, Status.UNKNOWN)],
+)
+def test_only_a_clear_answer_is_taken_for_knowledge(code: int | None, status: Status) -> None:
+    assert Status.of(code) is status
+
+
+def test_the_order_of_keys_makes_no_other_request() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_an_execution_has_its_beginning_its_end_and_how_it_ended(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "executions")
+
+    with recorder.execution(job_id=JOB, attempt=1, token="t:1", task="chaos.quick"):
+        pass
+    with (
+        pytest.raises(ValueError, match="broken"),
+        recorder.execution(job_id=JOB, attempt=2, token="t:2", task="chaos.quick"),
+    ):
+        raise ValueError("broken")
+
+    first, second = read_executions(tmp_path / "executions")
+    assert (first.attempt, first.how) == (1, RETURNED)
+    assert first.ended_at is not None
+    assert first.began_at <= first.ended_at
+    assert (second.attempt, second.token, second.how) == (2, "t:2", "ValueError")
+
+
+def test_an_execution_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "executions"
+    path.write_bytes(b'\n{"run":"1","began_at":1.0,"job')
+
+    with Recorder(path).execution(job_id=JOB, attempt=1, token="t", task="chaos.quick"):
+        assert [execution.ended_at for execution in read_executions(path)] == [None]
+
+    assert [execution.how for execution in read_executions(path)] == [RETURNED]
