@@ -206,7 +206,7 @@ def read_history(
 
 
 def told_of(lives: Iterable[Life], entries: Entries, executions: Iterable[Execution]) -> Iterator[Life]:
-    """Give each life what the ledger and the executions say of it. Jobs that only they know come last, without a row."""
+    """Give each life what the ledger and the executions say of it. Jobs that only they know come last."""
     promises = _promises(entries)
     calls, runs = defaultdict(list), defaultdict(list)
     for operation in entries.operations:
