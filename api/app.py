@@ -30,6 +30,7 @@ from jobs.model import JobId
 from jobs.release import release_version
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
+from jobs.window import Backlog, Window
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
 from tasks.dispatch import Dispatcher
@@ -67,7 +68,14 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     instruments = Instruments(CollectorRegistry(), *METRICS)
     publisher = DoorbellPublisher(url, tasks.queues)
     dispatcher = Dispatcher(publisher, _give_back(engine), instruments)
-    commits = GroupCommit(writer, dispatcher.ring, instruments, waiting_limit=settings.waiting_limit)
+    commits = GroupCommit(
+        writer,
+        dispatcher.ring,
+        instruments,
+        window=Window(writer, tasks.doorbell_window),
+        backlog=Backlog(writer, settings.backlog_limit),
+        waiting_limit=settings.waiting_limit,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ commit gathers the next group by itself.
 import asyncio
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import structlog
@@ -15,14 +15,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError
 
 from api.patience import PATIENCE
-from api.problems import Overloaded
+from api.problems import BacklogFull, Overloaded
 from jobs import intake
 from jobs.database import is_collision, transaction
 from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError
 from jobs.intake import Answer
-from jobs.model import Acceptance, Doorbell, Submission
+from jobs.model import Acceptance, Doorbell, Kind, Submission
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
+from jobs.window import Backlog, Window, ready_kinds
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ Ring = Callable[[Sequence[Doorbell]], None]
 Waiting = tuple[Submission, asyncio.Future[Answer]]
 
 
-def commit(engine: Engine, submissions: Sequence[Submission]) -> list[Answer]:
+def commit(engine: Engine, submissions: Sequence[Submission], quiet: Collection[Kind]) -> list[Answer]:
     """Accept `submissions` in one transaction and return their answers, which are durable.
 
     A COMMIT whose answer was cut off is looked into: either its jobs are there or the group is tried again.
@@ -43,7 +44,7 @@ def commit(engine: Engine, submissions: Sequence[Submission]) -> list[Answer]:
         answers: list[Answer] = []
         try:
             with transaction(engine) as connection:
-                answers = intake.accept(connection, submissions)
+                answers = intake.accept(connection, submissions, quiet)
         except OutcomeUnknown:
             if _was_committed(engine, answers):
                 return answers
@@ -79,10 +80,21 @@ def _was_committed(engine: Engine, answers: Sequence[Answer]) -> bool:
 class GroupCommit:
     """Takes submissions from the event loop and commits them from one thread."""
 
-    def __init__(self, engine: Engine, ring: Ring, instruments: Instruments, *, waiting_limit: int) -> None:
-        """Commit with `engine`; hand the doorbells of what was accepted to `ring`."""
+    def __init__(
+        self,
+        engine: Engine,
+        ring: Ring,
+        instruments: Instruments,
+        *,
+        window: Window,
+        backlog: Backlog,
+        waiting_limit: int,
+    ) -> None:
+        """Commit with `engine`; hand the doorbells of what was accepted to `ring`, as far as `window` goes."""
         self._engine = engine
         self._ring = ring
+        self._window = window
+        self._backlog = backlog
         self._size = instruments["group_commit_size"]
         self._accepted = instruments["jobs_accepted"]
         self._replayed = instruments["jobs_replayed"]
@@ -97,7 +109,11 @@ class GroupCommit:
         self._thread.start()
 
     async def submit(self, submission: Submission) -> Answer:
-        """Return the answer once it is durable. Raises `Overloaded`, `DatabaseUnavailable`, `OutcomeUnknown`."""
+        """Return the answer once it is durable.
+
+        Raises `BacklogFull`, `Overloaded`, `DatabaseUnavailable`, `OutcomeUnknown`.
+        """
+        self._mind_backlog()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         with self._news:
             if len(self._waiting) >= self._limit or self._closing:
@@ -111,10 +127,16 @@ class GroupCommit:
             raise OutcomeUnknown from None
 
     def submit_alone(self, submission: Submission) -> Answer:
-        """Commit one large submission in this thread, beside the groups."""
-        answers = self._commit([submission])
-        self._after_commit([submission], answers)
+        """Commit one large submission in this thread, beside the groups. Raises what `submit` raises."""
+        self._mind_backlog()
+        quiet = self._quiet([submission])
+        answers = self._commit([submission], quiet)
+        self._after_commit([submission], answers, quiet)
         return answers[0]
+
+    def _mind_backlog(self) -> None:
+        if self._backlog.is_full:
+            raise BacklogFull
 
     def close(self) -> None:
         """Commit what waits and stop."""
@@ -128,9 +150,10 @@ class GroupCommit:
         while group := self._next():
             try:
                 submissions = [submission for submission, _ in group]
-                answers = self._commit(submissions)
+                quiet = self._quiet(submissions)
+                answers = self._commit(submissions, quiet)
                 _resolve(group, answers)
-                self._after_commit(submissions, answers)
+                self._after_commit(submissions, answers, quiet)
             except Exception as error:
                 if not isinstance(error, PenstockError):
                     log.exception("group_commit_failed", count=len(group))
@@ -142,18 +165,27 @@ class GroupCommit:
                 self._news.wait()
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
 
-    def _commit(self, submissions: Sequence[Submission]) -> list[Answer]:
+    def _quiet(self, submissions: Sequence[Submission]) -> Collection[Kind]:
+        """Return the kinds of jobs for which nobody rings now: their doorbells fill the broker already."""
+        quiet = self._window.quiet(ready_kinds(job for submission in submissions for job in submission.jobs))
+        if quiet:
+            self._backlog.look()
+        return quiet
+
+    def _commit(self, submissions: Sequence[Submission], quiet: Collection[Kind]) -> list[Answer]:
         """Commit a group; when PostgreSQL refuses somebody's data, each alone, so that only that one is refused."""
         try:
-            return commit(self._engine, submissions)
+            return commit(self._engine, submissions, quiet)
         except DataError:
             if len(submissions) == 1:
                 field = {"field": "payload", "message": "holds a value that PostgreSQL cannot store"}
                 return [InvalidPayload(errors=[field])]
-            return [self._commit([submission])[0] for submission in submissions]
+            return [self._commit([submission], quiet)[0] for submission in submissions]
 
-    def _after_commit(self, submissions: Sequence[Submission], answers: Sequence[Answer]) -> None:
-        self._ring(intake.doorbells(answers))
+    def _after_commit(
+        self, submissions: Sequence[Submission], answers: Sequence[Answer], quiet: Collection[Kind]
+    ) -> None:
+        self._ring(intake.doorbells(answers, quiet))
         self._size.observe(len(submissions))
         fresh = []
         for submission, answer in zip(submissions, answers, strict=True):

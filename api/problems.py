@@ -44,6 +44,10 @@ class Overloaded(errors.Unavailable):
     """More submissions are waiting than this process takes; nothing was stored."""
 
 
+class BacklogFull(errors.Unavailable):
+    """More jobs wait for a worker than PENSTOCK_BACKLOG_LIMIT allows; nothing was stored. More workers are the cure."""
+
+
 class Busy(errors.Unavailable):
     """Somebody else works on the same thing, or PostgreSQL took too long; nothing was stored."""
 
@@ -79,6 +83,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.OutcomeUnknown: Problem("outcome-unknown", 503, "Whether this was stored is not known", 2),
     errors.DatabaseUnavailable: Problem("database-unavailable", 503, "PostgreSQL is away", 2),
     Overloaded: Problem("overloaded", 503, "Too much is waiting", 1),
+    BacklogFull: Problem("backlog-full", 503, "Too many jobs wait for a worker", 10),
     Busy: Problem("busy", 503, "PostgreSQL took too long", 1),
     errors.Unavailable: Problem("unavailable", 503, "A dependency is away", 2),
     errors.PenstockError: Problem("internal-error", 500, "Something went wrong inside Penstock"),

@@ -24,6 +24,10 @@ class ApiSettings(BaseSettings):
     waiting_limit: Annotated[
         int, Field(ge=1, le=100_000, description="Submissions that may wait for their commit before others get 503")
     ] = 2000
+    backlog_limit: Annotated[
+        int,
+        Field(ge=1, description="Ready jobs that may wait in PostgreSQL without a doorbell before others get 503"),
+    ] = 5_000_000
     long_poll_limit_seconds: Annotated[
         float, Field(ge=1, le=300, description="The longest wait_seconds of a reader")
     ] = 60.0

@@ -4,7 +4,7 @@ The parameter is a JSON array that PostgreSQL unfolds (``json_to_recordset``). S
 column the same rows cost the client three times the time; a payload goes in as the text it already is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import pydantic_core
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Integer, Text, bindparam, column, func, inser
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from jobs.model import JobId, NewJob, Receipt
+from jobs.model import JobId, Kind, NewJob, Receipt
 from jobs.state import JobState
 from jobs.tables import events, jobs
 
@@ -69,17 +69,17 @@ def _statement() -> Any:
 _INSERT: Final = _statement()
 
 
-def insert_jobs(connection: Connection, pairs: Sequence[tuple[NewJob, Receipt]]) -> set[JobId]:
+def insert_jobs(connection: Connection, pairs: Sequence[tuple[NewJob, Receipt]], quiet: Collection[Kind]) -> set[JobId]:
     """Store the jobs with their first events and return their ids; one whose unique key is taken is left out."""
-    rows = ",".join(_row(job, receipt) for job, receipt in pairs)
+    rows = ",".join(_row(job, receipt, quiet) for job, receipt in pairs)
     return set(connection.scalars(_INSERT, {"rows": f"[{rows}]"}))
 
 
-def _row(job: NewJob, receipt: Receipt) -> str:
+def _row(job: NewJob, receipt: Receipt, quiet: Collection[Kind]) -> str:
     """Return the job as a JSON object; a column that is left out is NULL.
 
-    A job that is ready counts as rung from the start: dispatch takes that back when the broker refuses,
-    and upkeep finds it when this process dies first.
+    A job that is ready and not of a `quiet` kind counts as rung from the start: dispatch takes that back when the
+    broker refuses, and upkeep finds it when this process dies first.
     """
     facts: dict[str, Any] = {
         "id": job.id,
@@ -95,7 +95,7 @@ def _row(job: NewJob, receipt: Receipt) -> str:
         "request_id": job.request_id,
         "traceparent": job.traceparent,
     }
-    if receipt.state is JobState.QUEUED:
+    if receipt.state is JobState.QUEUED and (job.queue, job.priority) not in quiet:
         facts["rung_at"] = receipt.created_at
     for name in ("unique_key", "expires_at", "time_limit_seconds", "soft_time_limit_seconds", "replay_of"):
         value = getattr(job, name)

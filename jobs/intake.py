@@ -6,7 +6,7 @@ their first event, then the undoing of those whose unique key was taken.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.errors import IdempotencyKeyReused, InvalidJob, InvalidPayload, RefusedError, UniqueKeyTaken
 from jobs.insertion import UNIQUE_SCOPE, insert_jobs
-from jobs.model import Acceptance, Doorbell, JobId, NewJob, Receipt, Submission
+from jobs.model import Acceptance, Doorbell, JobId, Kind, NewJob, Receipt, Submission
 from jobs.state import JobState
 from jobs.storable import is_storable, is_storable_json
 from jobs.tables import events, idempotency_keys, jobs
@@ -66,11 +66,14 @@ class _Claim(NamedTuple):
     key: str
 
 
-def accept(connection: Connection, submissions: Sequence[Submission]) -> list[Answer]:
+def accept(
+    connection: Connection, submissions: Sequence[Submission], quiet: Collection[Kind] = frozenset()
+) -> list[Answer]:
     """Store what can be accepted and return an answer for each submission, in order.
 
     Runs inside the caller's transaction; nothing is true before its commit. A refusal is returned, not
-    raised, so that one bad submission does not spoil the others.
+    raised, so that one bad submission does not spoil the others. For jobs of the `quiet` kinds upkeep rings
+    when their turn has come; for the other ready ones the caller does, after the commit (`doorbells`).
     """
     now = connection.scalar(select(func.now()))
     assert isinstance(now, datetime)  # noqa: S101 - tells the type checker what PostgreSQL's now() is
@@ -87,7 +90,7 @@ def accept(connection: Connection, submissions: Sequence[Submission]) -> list[An
     replayed, twins = _claim_keys(connection, submissions, receipts, now)
     answers |= replayed
     fresh = [index for index in receipts if index not in answers and index not in twins]
-    answers |= _keep(connection, submissions, receipts, fresh)
+    answers |= _keep(connection, submissions, receipts, fresh, quiet)
     answers |= {index: _twin(submissions, index, first, answers[first]) for index, first in twins.items()}
     return [answers[index] for index in range(len(submissions))]
 
@@ -106,14 +109,14 @@ def was_committed(connection: Connection, job_id: JobId) -> bool:
     return was_there
 
 
-def doorbells(answers: Iterable[Answer]) -> list[Doorbell]:
-    """Return what dispatch has to ring after the commit: new jobs that are ready."""
+def doorbells(answers: Iterable[Answer], quiet: Collection[Kind] = frozenset()) -> list[Doorbell]:
+    """Return what dispatch has to ring after the commit: new jobs that are ready, those of `quiet` kinds left out."""
     return [
         Doorbell(receipt.id, receipt.task, receipt.queue, receipt.priority)
         for answer in answers
         if isinstance(answer, Acceptance) and not answer.replayed
         for receipt in answer.receipts
-        if receipt.state is JobState.QUEUED
+        if receipt.state is JobState.QUEUED and (receipt.queue, receipt.priority) not in quiet
     ]
 
 
@@ -221,16 +224,17 @@ def _keep(
     submissions: Sequence[Submission],
     receipts: dict[int, tuple[Receipt, ...]],
     fresh: list[int],
+    quiet: Collection[Kind],
 ) -> dict[int, Answer]:
     """Store the `fresh` submissions, take back those of which a job was refused, and return the answers."""
-    stored = _store(connection, submissions, receipts, fresh)
+    stored = _store(connection, submissions, receipts, fresh, quiet)
     gaps = {index: _gaps(submissions[index], stored) for index in fresh}
     refused = [index for index in fresh if gaps[index]]
     for index in refused:
         _take_back(connection, submissions[index])
     if len(refused) > 1:  # what stood in the way of one may have been another that is gone now
         for index in refused:
-            gaps[index] = _gaps(submissions[index], _store(connection, submissions, receipts, [index]))
+            gaps[index] = _gaps(submissions[index], _store(connection, submissions, receipts, [index], quiet))
             if gaps[index]:
                 _take_back(connection, submissions[index])
     return {
@@ -248,6 +252,7 @@ def _store(
     submissions: Sequence[Submission],
     receipts: dict[int, tuple[Receipt, ...]],
     fresh: list[int],
+    quiet: Collection[Kind],
 ) -> set[JobId]:
     """Insert the jobs of the `fresh` submissions and return the ids of those that were not refused."""
     pairs = [
@@ -258,7 +263,7 @@ def _store(
     # Unique keys are taken in one order everywhere, for the same reason as idempotency keys.
     if any(job.unique_key for job, _ in pairs):
         pairs.sort(key=lambda pair: (pair[0].tenant, pair[0].unique_key or ""))
-    return insert_jobs(connection, pairs)
+    return insert_jobs(connection, pairs, quiet)
 
 
 def _take_back(connection: Connection, submission: Submission) -> None:

@@ -16,6 +16,8 @@ from uuid import UUID
 from jobs.state import Event, JobState, Outcome, Reason
 
 JobId = UUID
+Kind = tuple[str, int]
+"""A queue and a priority."""
 
 DEFAULT_TENANT: Final = "default"
 DEFAULT_PRIORITY: Final = 5

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from jobs.model import Doorbell, JobId, id_after
+from jobs.model import PRIORITIES, Doorbell, JobId, id_after
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
 from jobs.tables import attempts, events, idempotency_keys, jobs
@@ -63,14 +63,20 @@ def outdated_jobs(limit: int = BATCH) -> Select[Any]:
     return select(jobs.c.id).where(_EXPIRING, jobs.c.expires_at <= _now).order_by(jobs.c.expires_at).limit(limit)
 
 
-def unrung_jobs(queue: str, limit: int = BATCH) -> Select[Any]:
+def unrung_jobs(queue: str, limit: int = BATCH, priority: int | None = None) -> Select[Any]:
     """Return the query for ready jobs of `queue` that no doorbell speaks of, the most urgent first."""
-    return (
-        select(jobs.c.id)
-        .where(_UNRUNG, jobs.c.queue == queue)
-        .order_by(jobs.c.priority.desc(), jobs.c.run_at, jobs.c.id)
-        .limit(limit)
-    )
+    query = select(jobs.c.id).where(_UNRUNG, jobs.c.queue == queue)
+    if priority is not None:
+        query = query.where(jobs.c.priority == priority)
+    return query.order_by(jobs.c.priority.desc(), jobs.c.run_at, jobs.c.id).limit(limit)
+
+
+def unrung_priorities(queue: str, below: int | None = None) -> Select[Any]:
+    """Return the query for the most urgent priority, `below` that one, of the jobs that no doorbell speaks of."""
+    query = select(jobs.c.priority).where(_UNRUNG, jobs.c.queue == queue)
+    if below is not None:
+        query = query.where(jobs.c.priority < below)
+    return query.order_by(jobs.c.priority.desc()).limit(1)
 
 
 def stranded_jobs(queue: str, limit: int = BATCH, after: timedelta = STRANDED_AFTER) -> Select[Any]:
@@ -87,29 +93,20 @@ def _locked(query: Select[Any]) -> Any:
     return query.with_for_update(skip_locked=True).cte("chosen")
 
 
-def release_due(connection: Connection, limit: int = BATCH) -> list[Doorbell]:
-    """Queue the jobs whose `run_at` has come and return their doorbells."""
-    statement = move(Event.ENQUEUE, _locked(due_jobs(limit)), rung_at=_clock)
-    moved = statement.returning(*TELLING, jobs.c.task, jobs.c.queue, jobs.c.priority).cte("moved")
-    return _doorbells(connection, moved, Event.ENQUEUE)
+def release_due(connection: Connection, limit: int = BATCH) -> int:
+    """Queue the jobs whose `run_at` has come and return how many there were; nobody has rung for them yet."""
+    moved = move(Event.ENQUEUE, _locked(due_jobs(limit)), rung_at=None).returning(*TELLING).cte("moved")
+    return len(connection.execute(select(moved.c.id).add_cte(told(moved, Event.ENQUEUE).cte("told"))).all())
 
 
-def _doorbells(connection: Connection, moved: Any, name: str) -> list[Doorbell]:
-    rows = connection.execute(
-        select(moved.c.id, moved.c.task, moved.c.queue, moved.c.priority).add_cte(told(moved, name).cte("told"))
-    )
-    return [Doorbell(*row) for row in rows]
-
-
-def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Doorbell]:
-    """Take jobs from attempts whose lease ran out, and return the doorbells of those that go on.
+def rescue_lost(connection: Connection, limit: int = BATCH) -> int:
+    """Take jobs from attempts whose lease ran out, and return how many; nobody has rung for those that go on.
 
     A job whose cancel was asked for is cancelled; one that lost its process for the third time fails.
     """
     chosen = _locked(expired_leases(limit))
     crashed = jobs.c.crash_count + 1 >= CRASH_LIMIT
     unwanted = jobs.c.cancel_requested_at.is_not(None)
-    event = case((unwanted, Event.CANCEL.value), (crashed, Event.FAIL.value), else_=Event.RESCUE.value)
     state = case((unwanted, JobState.CANCELLED.value), (crashed, JobState.FAILED.value), else_=JobState.QUEUED.value)
     ends = unwanted | crashed
     lost = {
@@ -123,18 +120,14 @@ def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Doorbell]:
         | {
             "state": state,
             "crash_count": jobs.c.crash_count + 1,
-            "rung_at": case((ends, null()), else_=_clock),
+            "rung_at": None,
             "finished_at": case((ends, _clock), else_=null()),
             "error": literal(lost, JSONB),
             "reason": case((~unwanted & crashed, Reason.CRASHED.value), else_=null()),
         }
     )
     moved = (
-        update(jobs)
-        .where(jobs.c.id == chosen.c.id, may(Event.RESCUE))
-        .values(values)
-        .returning(*_DOORBELL, jobs.c.event_count, jobs.c.state, jobs.c.attempt, event.label("event"))
-        .cte("moved")
+        update(jobs).where(jobs.c.id == chosen.c.id, may(Event.RESCUE)).values(values).returning(*TELLING).cte("moved")
     )
     ended = (
         update(attempts)
@@ -142,17 +135,14 @@ def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Doorbell]:
         .values(finished_at=_clock, outcome=Outcome.LOST.value, error=literal(lost, JSONB))
         .cte("ended")
     )
-    # The event is told by the state in which the job is now: `event` above was computed from the new counts.
+    # The event is told by the state in which the job is now.
     names = {
         JobState.QUEUED.value: Event.RESCUE.value,
         JobState.FAILED.value: Event.FAIL.value,
         JobState.CANCELLED.value: Event.CANCEL.value,
     }
     telling = told(moved, case(names, value=moved.c.state), literal({"outcome": "lost"}, JSONB)).cte("told")
-    rows = connection.execute(
-        select(moved.c.id, moved.c.task, moved.c.queue, moved.c.priority, moved.c.state).add_cte(ended, telling)
-    )
-    return [Doorbell(*row[:4]) for row in rows if row[4] == JobState.QUEUED.value]
+    return len(connection.execute(select(moved.c.id).add_cte(ended, telling)).all())
 
 
 def expire(connection: Connection, limit: int = BATCH) -> int:
@@ -162,9 +152,21 @@ def expire(connection: Connection, limit: int = BATCH) -> int:
     return len(connection.execute(select(moved.c.id).add_cte(told(moved, Event.EXPIRE).cte("told"))).all())
 
 
-def claim_unrung(connection: Connection, queue: str, limit: int = BATCH) -> list[Doorbell]:
-    """Mark ready jobs of `queue` as rung and return them; ring them after the commit."""
-    return _mark_rung(connection, unrung_jobs(queue, limit))
+def claim_unrung(connection: Connection, queue: str, limit: int = BATCH, priority: int | None = None) -> list[Doorbell]:
+    """Mark ready jobs of `queue` as rung and return them, the most urgent first; ring them after the commit."""
+    return _mark_rung(connection, unrung_jobs(queue, limit, priority))
+
+
+def most_urgent_unrung(connection: Connection, queue: str, below: int | None = None) -> int | None:
+    """Return the highest priority, `below` that one, of which a ready job of `queue` was not rung; None: no job."""
+    priority: int | None = connection.scalar(unrung_priorities(queue, below))
+    return priority
+
+
+def count_unrung(connection: Connection, limit: int) -> int:
+    """Return how many ready jobs no doorbell speaks of, counting no further than `limit`."""
+    waiting = select(jobs.c.queue).where(_UNRUNG).limit(limit).subquery()
+    return connection.scalar(select(func.count()).select_from(waiting)) or 0
 
 
 def claim_stranded(
@@ -180,10 +182,15 @@ def _mark_rung(connection: Connection, query: Select[Any]) -> list[Doorbell]:
     return [Doorbell(*row) for row in rows]
 
 
-def count_rung(connection: Connection, queue: str, limit: int) -> int:
-    """Return how many ready jobs of `queue` the broker should hold a doorbell of, counting no further than `limit`."""
-    held = select(jobs.c.id).where(_RUNG, jobs.c.queue == queue).limit(limit).subquery()
-    return connection.scalar(select(func.count()).select_from(held)) or 0
+def rung_by_priority(connection: Connection, queue: str, window: int) -> dict[int, int]:
+    """Return how many ready jobs of `queue`, by priority, the broker should hold a doorbell of.
+
+    Counts no further than twice what `window` doorbells for each priority allow.
+    """
+    most = 2 * window * len(PRIORITIES)
+    held = select(jobs.c.priority).where(_RUNG, jobs.c.queue == queue).limit(most).subquery()
+    rows = connection.execute(select(held.c.priority, func.count()).group_by(held.c.priority))
+    return {priority: count for priority, count in rows}  # noqa: C416 - dict() does not take rows for pairs
 
 
 def mark_unrung(connection: Connection, ids: Sequence[JobId]) -> None:

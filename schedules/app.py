@@ -33,6 +33,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         publisher=DoorbellPublisher(url, tasks.queues),
         broker_url=url,
         queues=tasks.queues,
+        window=tasks.doorbell_window,
         settings=chosen,
         instruments=instruments,
     )

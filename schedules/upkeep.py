@@ -6,6 +6,7 @@ Any number of processes may run it at once. None waits for another: each step ta
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -23,12 +24,12 @@ from tasks.topology import depth, transport_options
 
 log = structlog.get_logger()
 
-WINDOW: Final = 10_000
-"""Doorbells of one queue that are compared with what the broker holds when some may have been lost."""
 RESCUE_EVERY: Final = 2.0
 STRANDED_EVERY: Final = 5.0
 PRUNE_EVERY: Final = 60.0
 _SHORTEST_PAUSE: Final = 0.01
+_BACKLOG_PAUSE: Final = 0.1
+"""Seconds between two rounds while jobs wait for a place in a window."""
 
 
 class _Clock(Protocol):
@@ -45,28 +46,32 @@ class Upkeep:
         publisher: DoorbellPublisher,
         broker_url: str,
         queues: tuple[str, ...],
+        window: int,
         settings: ScheduleSettings,
         instruments: Instruments,
         clock: _Clock = time.monotonic,
     ) -> None:
-        """Nothing runs before `round`."""
+        """Nothing runs before `round`; `window` doorbells of each queue and priority may be in the broker."""
         self._engine = engine
         self._publisher = publisher
         self._broker_url = broker_url
         self._queues = queues
+        self._window = window
         self._settings = settings
         self._instruments = instruments
         self._clock = clock
         self._last: dict[str, float] = {}
+        self._has_backlog = False
         self.last_round_at = clock()
 
     def round(self) -> float:
         """Do what is due and return how many seconds the next round may wait."""
         began = self._clock()
+        self._has_backlog = False
         try:
             full = self._move()
-            full |= self._ring_again()
             full |= self._clean()
+            full |= self._ring()  # the last: where the broker is away it ends the round
             pause = _SHORTEST_PAUSE if full else self._until_next_due()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="upkeep")
@@ -83,16 +88,19 @@ class Upkeep:
 
     def _move(self) -> bool:
         """Release, rescue and expire; tell whether some step was full and should be repeated at once."""
-        full = self._and_ring("release", upkeep.release_due)
+        full = self._step("release", upkeep.release_due)
         if self._is_time("rescue", RESCUE_EVERY):
-            full |= self._and_ring("rescue", upkeep.rescue_lost)
-            with transaction(self._engine) as connection:
-                expired = upkeep.expire(connection)
-            self._count("expire", expired)
-            full |= expired == upkeep.BATCH
+            full |= self._step("rescue", upkeep.rescue_lost)
+            full |= self._step("expire", upkeep.expire)
         return full
 
-    def _and_ring(self, step: str, take: Callable[[Connection], list[Doorbell]]) -> bool:
+    def _step(self, name: str, do: Callable[[Connection], int]) -> bool:
+        with transaction(self._engine) as connection:
+            done = do(connection)
+        self._count(name, done)
+        return done == upkeep.BATCH
+
+    def _and_ring(self, step: str, take: Callable[[Connection], list[Doorbell]]) -> int:
         """Take jobs in one transaction and ring for them after it; what cannot be rung is left unrung."""
         with transaction(self._engine) as connection:
             taken = take(connection)
@@ -104,19 +112,34 @@ class Upkeep:
                 with transaction(self._engine) as connection:
                     upkeep.mark_unrung(connection, [bell.id for bell in taken])
                 raise
-        return len(taken) == upkeep.BATCH
+        return len(taken)
 
-    def _ring_again(self) -> bool:
+    def _ring(self) -> bool:
         """Ring for jobs that no doorbell speaks of, and for those whose doorbell got lost."""
-        full = False
-        for queue in self._queues:
-            full |= self._and_ring("ring", lambda connection, queue=queue: upkeep.claim_unrung(connection, queue))  # type: ignore[misc]  # binds the loop's value
         if self._is_time("stranded", STRANDED_EVERY):
             for queue in self._queues:
-                full |= self._ring_stranded(queue)
-        return full
+                self._ring_stranded(queue)
+        goes_on = [self._fill(queue) for queue in self._queues]
+        return any(goes_on)
 
-    def _ring_stranded(self, queue: str) -> bool:
+    def _fill(self, queue: str) -> bool:
+        """Ring for the most urgent jobs of `queue`, as far as the windows go; tell whether to go on at once."""
+        with reading(self._engine) as connection:
+            priority = upkeep.most_urgent_unrung(connection, queue)
+            held = upkeep.rung_by_priority(connection, queue, self._window) if priority is not None else {}
+        goes_on = False
+        while priority is not None:
+            room = self._window - held.get(priority, 0)
+            limit = min(room, upkeep.BATCH)
+            if limit > 0:
+                claim = partial(upkeep.claim_unrung, queue=queue, limit=limit, priority=priority)
+                goes_on |= self._and_ring("ring", claim) == upkeep.BATCH
+            self._has_backlog |= room <= upkeep.BATCH
+            with reading(self._engine) as connection:
+                priority = upkeep.most_urgent_unrung(connection, queue, below=priority)
+        return goes_on
+
+    def _ring_stranded(self, queue: str) -> None:
         """Ring again for jobs that wait too long, but only as many as the broker has fewer doorbells than it should.
 
         A long queue is no loss: without this bound every job of a backlog would be rung again and again.
@@ -124,13 +147,13 @@ class Upkeep:
         after = timedelta(seconds=self._settings.stranded_seconds)
         with reading(self._engine) as connection:
             if connection.execute(upkeep.stranded_jobs(queue, 1, after)).first() is None:
-                return False
-            should = upkeep.count_rung(connection, queue, WINDOW)
+                return
+            should = sum(upkeep.rung_by_priority(connection, queue, self._window).values())
         missing = should - self._depth(queue)
-        if missing <= 0:
-            return False
-        limit = min(missing, upkeep.BATCH)
-        return self._and_ring("stranded", lambda connection: upkeep.claim_stranded(connection, queue, limit, after))
+        while missing > 0:
+            limit = min(missing, upkeep.BATCH)
+            rung = self._and_ring("stranded", partial(upkeep.claim_stranded, queue=queue, limit=limit, after=after))
+            missing = missing - rung if rung == limit else 0
 
     def _depth(self, queue: str) -> int:
         options = transport_options(self._broker_url)
@@ -163,6 +186,8 @@ class Upkeep:
         with reading(self._engine) as connection:
             seconds = upkeep.seconds_until_due(connection)
         longest = self._settings.upkeep_seconds
+        if self._has_backlog:
+            longest = min(longest, _BACKLOG_PAUSE)
         return longest if seconds is None else min(max(seconds, _SHORTEST_PAUSE), longest)
 
     def _is_time(self, step: str, every: float) -> bool:

@@ -35,6 +35,15 @@ class TaskSettings(BaseSettings):
     queues: Annotated[
         tuple[str, ...], NoDecode, Field(min_length=1, description="Every queue that exists, separated by commas")
     ] = ("default", "critical", "bulk")
+    doorbell_window: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Doorbells of one queue and priority that are in the broker at a time; what is beyond waits in "
+            "PostgreSQL",
+        ),
+    ] = 10_000
 
     @field_validator("task_modules", "queues", mode="before")
     @classmethod

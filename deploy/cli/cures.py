@@ -28,6 +28,7 @@ CURES: Final[Mapping[str, str]] = {
     "outcome-unknown": "Look with `penstock job` or `penstock jobs` what became of it.",
     "database-unavailable": "Nothing was stored; try again in a moment.",
     "overloaded": "Nothing was stored; try again in a moment.",
+    "backlog-full": "Nothing was stored; try again when more workers run.",
     "busy": "Nothing was stored; try again in a moment.",
     "unavailable": "Nothing was stored; try again in a moment.",
     "internal-error": "Look into the API's log for the request id.",

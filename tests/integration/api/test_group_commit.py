@@ -13,12 +13,14 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, ExceptionContext, event, text
 
 from api.group_commit import LARGEST_GROUP, GroupCommit, commit
-from api.problems import Overloaded
+from api.problems import BacklogFull, Overloaded
+from jobs import upkeep
 from jobs.database import transaction
 from jobs.errors import InvalidPayload, UniqueKeyTaken
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, NewJob, Submission
 from jobs.telemetry.metrics import Instruments
+from jobs.window import LOOK_EVERY, Backlog, Window
 from tests.factories import new_job, submission
 from tests.integration.api.problems import problem
 from tests.integration.jobs import scenes
@@ -33,11 +35,21 @@ OVERFLOW = '{"number": 1e200000}'
 class House:
     """A group commit of its own, and the doorbells that it wants rung."""
 
-    def __init__(self, engine: Engine, waiting_limit: int = 1000) -> None:
+    def __init__(
+        self, engine: Engine, waiting_limit: int = 1000, *, window: int = 10_000, backlog: int = 10_000
+    ) -> None:
+        self.now = 1000.0
         self.rung: list[Doorbell] = []
         self.registry = CollectorRegistry()
         instruments = Instruments(self.registry, "group_commit_size", "jobs_accepted", "jobs_replayed")
-        self.commits = GroupCommit(engine, self.rung.extend, instruments, waiting_limit=waiting_limit)
+        self.commits = GroupCommit(
+            engine,
+            self.rung.extend,
+            instruments,
+            window=Window(engine, window),
+            backlog=Backlog(engine, backlog, lambda: self.now),
+            waiting_limit=waiting_limit,
+        )
 
     def together(self, *submissions: Submission) -> list[Answer]:
         """Submit all of these before the first commit begins, and return their answers."""
@@ -83,6 +95,35 @@ def test_a_group_has_a_largest_size(engine: Engine, house: House) -> None:
     house.together(*[submission() for _ in range(LARGEST_GROUP + 5)])
 
     assert writers(engine) == [5, LARGEST_GROUP]
+
+
+def test_what_the_window_has_no_room_for_is_stored_and_not_rung(engine: Engine) -> None:
+    house = House(engine, window=10)
+
+    answers = house.together(*[submission(*[new_job() for _ in range(6)]) for _ in range(3)])
+    alone = house.commits.submit_alone(submission(*[new_job(priority=9) for _ in range(11)]))
+    house.commits.close()
+
+    assert all(isinstance(answer, Acceptance) for answer in [*answers, alone])
+    assert house.rung == []
+    with engine.connect() as connection:
+        assert upkeep.count_unrung(connection, 100) == scenes.stored(engine) == 29
+
+
+def test_a_full_backlog_refuses_what_comes_and_keeps_what_it_has(engine: Engine) -> None:
+    house = House(engine, window=1, backlog=5)
+    house.commits.submit_alone(submission(*[new_job() for _ in range(5)]))
+    house.now += LOOK_EVERY
+    house.commits.submit_alone(submission(*[new_job(queue="bulk") for _ in range(5)]))
+    known = scenes.stored(engine)
+
+    with pytest.raises(BacklogFull):
+        house.commits.submit_alone(submission())
+    with pytest.raises(BacklogFull):
+        house.together(submission())
+    house.commits.close()
+
+    assert scenes.stored(engine) == known
 
 
 def test_a_neighbour_whose_data_postgresql_refuses_is_refused_alone(engine: Engine, house: House) -> None:
@@ -179,7 +220,7 @@ def test_a_lock_that_is_not_had_in_time_is_tried_for_again(engine: Engine, datab
         holder.rollback()
 
     holder.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
-    (answer,) = commit(impatient, [submission()])
+    (answer,) = commit(impatient, [submission()], quiet=())
     impatient.dispose()
     holder.close()
 

@@ -63,6 +63,9 @@ def hold(case: Case, plan: Plan) -> None:
 UPKEEP = {
     "unrung": Case(upkeep.unrung_jobs("default", BATCH), "jobs_unrung", ("queue",)),
     "unrung of a small queue": Case(upkeep.unrung_jobs("rare", BATCH), "jobs_unrung", ("queue",)),
+    "unrung of a priority": Case(upkeep.unrung_jobs("default", BATCH, 3), "jobs_unrung", ("queue", "priority")),
+    "the most urgent priority": Case(upkeep.unrung_priorities("default"), "jobs_unrung", ("queue",), 10),
+    "the next priority": Case(upkeep.unrung_priorities("default", 5), "jobs_unrung", ("queue", "priority"), 10),
     "stranded": Case(upkeep.stranded_jobs("default", BATCH), "jobs_rung", ("queue", "rung_at")),
     "stranded of a small queue": Case(upkeep.stranded_jobs("rare", BATCH), "jobs_rung", ("queue", "rung_at")),
     "due": Case(upkeep.due_jobs(BATCH), "jobs_due", ("run_at",)),
@@ -166,7 +169,7 @@ def test_the_holder_of_a_unique_key_is_found_by_index(connection: Connection, ex
 
 
 def test_counting_what_the_broker_holds_looks_at_one_queue_alone(connection: Connection, explained: Explain) -> None:
-    query = sent_by(connection, lambda: upkeep.count_rung(connection, "rare", 1000))
+    query = sent_by(connection, lambda: upkeep.rung_by_priority(connection, "rare", 1000))
 
     hold(Case(query, "jobs_rung", ("queue",)), explained(connection, query))
 

@@ -61,22 +61,21 @@ def lost(engine: Engine, **changes: Any) -> JobId:
 # Release what is due
 
 
-def test_what_is_due_is_queued_and_rung(engine: Engine) -> None:
-    ready = due(engine, task="a.b", queue="critical", priority=7)
+def test_what_is_due_is_queued(engine: Engine) -> None:
+    ready = due(engine)
     again = scenes.ended(engine, retry(seconds=0))
     later = [scenes.scheduled(engine), scenes.ended(engine, retry(seconds=60))]
 
-    bells = do(engine, upkeep.release_due)
+    assert do(engine, upkeep.release_due) == 2
 
-    assert ids(bells) == {ready, again}
-    assert (ready, "a.b", "critical", 7) in {tuple(vars_of(bell)) for bell in bells}
     for job_id in (ready, again):
         assert scenes.state(engine, job_id) is JobState.QUEUED
-        assert scenes.row(engine, job_id)["rung_at"] is not None
+        assert scenes.row(engine, job_id)["rung_at"] is None
         assert scenes.told(engine, job_id)[-1] == "enqueue"
         scenes.assert_sound(engine, job_id)
     assert {scenes.state(engine, job_id) for job_id in later} == {JobState.SCHEDULED, JobState.RETRYING}
-    assert do(engine, upkeep.release_due) == []
+    assert do(engine, upkeep.release_due) == 0
+    assert ids(do(engine, upkeep.claim_unrung, "default")) == {ready, again}
 
 
 def vars_of(bell: Any) -> tuple[Any, ...]:
@@ -87,7 +86,9 @@ def test_the_longest_due_comes_first(engine: Engine) -> None:
     new, old = due(engine), due(engine)
     scenes.change(engine, old, run_at=func.now() - MINUTE)
 
-    assert [ids(do(engine, upkeep.release_due, 1)) for _ in range(3)] == [{old}, {new}, set()]
+    assert do(engine, upkeep.release_due, 1) == 1
+    assert [scenes.state(engine, job_id) for job_id in (old, new)] == [JobState.QUEUED, JobState.SCHEDULED]
+    assert [do(engine, upkeep.release_due, 1) for _ in range(2)] == [1, 0]
 
 
 def test_the_next_due_is_told_in_seconds(engine: Engine) -> None:
@@ -111,13 +112,12 @@ def test_a_lost_attempt_is_closed_and_its_job_goes_back_to_its_queue(engine: Eng
     job_id = lost(engine, task="a.b", queue="critical", priority=7)
     alive = scenes.running(engine).job_id
 
-    (bell,) = do(engine, upkeep.rescue_lost)
+    assert do(engine, upkeep.rescue_lost) == 1
 
-    assert vars_of(bell) == (job_id, "a.b", "critical", 7)
     found = scenes.row(engine, job_id)
     assert (found["state"], found["crash_count"], found["error_count"]) == ("queued", 1, 0)
     assert (found["worker"], found["lease_expires_at"], found["finished_at"]) == (None, None, None)
-    assert found["rung_at"] is not None
+    assert found["rung_at"] is None
     assert found["error"]["type"] == "WorkerLost"
     (attempt,) = scenes.attempts_of(engine, job_id)
     assert (attempt["outcome"], attempt["error"]) == ("lost", found["error"])
@@ -125,16 +125,18 @@ def test_a_lost_attempt_is_closed_and_its_job_goes_back_to_its_queue(engine: Eng
     assert scenes.told(engine, job_id) == ["accept", "start", "rescue"]
     assert scenes.state(engine, alive) is JobState.RUNNING
     scenes.assert_sound(engine, job_id)
+    (bell,) = do(engine, upkeep.claim_unrung, "critical")
+    assert vars_of(bell) == (job_id, "a.b", "critical", 7)
 
 
 def test_the_third_crash_is_a_dead_letter(engine: Engine) -> None:
     job_id = lost(engine)
     for _ in range(CRASH_LIMIT - 1):
-        assert ids(do(engine, upkeep.rescue_lost)) == {job_id}
+        assert do(engine, upkeep.rescue_lost) == 1
         scenes.start(engine, job_id)
         scenes.let_lease_run_out(engine, job_id)
 
-    assert do(engine, upkeep.rescue_lost) == []
+    assert [do(engine, upkeep.rescue_lost) for _ in range(2)] == [1, 0]
     found = scenes.row(engine, job_id)
     assert (found["state"], found["reason"], found["crash_count"]) == ("failed", "crashed", CRASH_LIMIT)
     assert (found["rung_at"], found["worker"]) == (None, None)
@@ -151,7 +153,7 @@ def test_a_lost_job_that_should_stop_is_cancelled(engine: Engine, crashes: int) 
     scenes.change(engine, job_id, crash_count=crashes)
     do(engine, control.cancel, job_id)
 
-    assert do(engine, upkeep.rescue_lost) == []
+    assert do(engine, upkeep.rescue_lost) == 1
     found = scenes.row(engine, job_id)
     assert (found["state"], found["reason"]) == ("cancelled", None)
     assert found["finished_at"] is not None
@@ -241,14 +243,50 @@ def test_a_doorbell_that_did_not_reach_the_broker_is_taken_back(engine: Engine) 
     assert ids(do(engine, upkeep.claim_unrung, "default")) == {waiting}
 
 
-def test_what_the_broker_holds_is_counted_no_further_than_asked(engine: Engine) -> None:
-    for _ in range(5):
-        scenes.queued(engine)
-    scenes.queued(engine, queue="other")
+def test_what_the_broker_holds_is_counted_by_priority(engine: Engine) -> None:
+    for priority in (4, 4, 4, 9):
+        scenes.queued(engine, priority=priority)
+    scenes.queued(engine, queue="other", priority=2)
     unrung(engine)
     scenes.running(engine)
 
-    assert [do(engine, upkeep.count_rung, "default", limit) for limit in (0, 3, 5, 100)] == [0, 3, 5, 5]
+    assert do(engine, upkeep.rung_by_priority, "default", 1000) == {4: 3, 9: 1}
+    assert do(engine, upkeep.rung_by_priority, "other", 1000) == {2: 1}
+    assert do(engine, upkeep.rung_by_priority, "unknown", 1000) == {}
+
+
+def test_a_flooded_broker_is_not_counted_to_its_end(engine: Engine) -> None:
+    scenes.accepted(engine, *(new_job(priority=4) for _ in range(30)))
+
+    assert do(engine, upkeep.rung_by_priority, "default", 1) == {4: 20}
+
+
+def test_the_priorities_that_wait_are_found_one_after_the_other(engine: Engine) -> None:
+    for priority in (2, 7, 7):
+        unrung(engine, priority=priority)
+    unrung(engine, queue="other", priority=9)
+    scenes.queued(engine, priority=8)
+
+    found = [do(engine, upkeep.most_urgent_unrung, "default", below) for below in (None, 7, 2)]
+
+    assert found == [7, 2, None]
+    assert do(engine, upkeep.most_urgent_unrung, "unknown") is None
+
+
+def test_one_priority_alone_can_be_rung(engine: Engine) -> None:
+    urgent, usual = unrung(engine, priority=9), unrung(engine, priority=4)
+
+    assert ids(do(engine, upkeep.claim_unrung, "default", 10, 4)) == {usual}
+    assert ids(do(engine, upkeep.claim_unrung, "default", 10)) == {urgent}
+
+
+def test_the_backlog_is_counted_no_further_than_asked(engine: Engine) -> None:
+    for queue in ("default", "default", "other"):
+        unrung(engine, queue=queue)
+    scenes.queued(engine)
+    scenes.scheduled(engine)
+
+    assert [do(engine, upkeep.count_unrung, limit) for limit in (1, 3, 100)] == [1, 3, 3]
 
 
 # Prune

@@ -263,24 +263,20 @@ class Lives(RuleBasedStateMachine):
             if model.state in {JobState.SCHEDULED, JobState.RETRYING} and model.is_due
         }
 
-        assert self.kept_up(upkeep.release_due) == ready
+        assert self.kept_up(upkeep.release_due) == len(ready)
         for job_id in ready:
-            self.models[job_id].move(Event.ENQUEUE, rung=True)
+            self.models[job_id].move(Event.ENQUEUE, rung=False)
 
     @rule()
     def rescue_lost(self) -> None:
-        saved = set()
-        lost = [(job_id, model) for job_id, model in self.models.items() if model.is_lease_over]
-        for job_id, model in lost:
+        lost = [model for model in self.models.values() if model.is_lease_over]
+        for model in lost:
             crashes = model.crash_count + 1
             dead = crashes >= CRASH_LIMIT and not model.cancel_requested
             model.end_attempt(Event.FAIL if dead else Event.RESCUE, Outcome.LOST)
             model.crash_count, model.outcomes[-1] = crashes, Outcome.LOST.value
-            if model.state is JobState.QUEUED:
-                model.rung = True
-                saved.add(job_id)
 
-        assert self.kept_up(upkeep.rescue_lost) == saved
+        assert self.kept_up(upkeep.rescue_lost) == len(lost)
 
     @rule()
     def expire(self) -> None:

@@ -1,6 +1,6 @@
 """A round of upkeep: what waits is rung, what is lost comes back, and an outage ends nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from deploy.stack.ports import free_port
 from deploy.stack.valkey import ValkeyServer
 from jobs import attempts, intake, upkeep
 from jobs.database import transaction
-from jobs.model import JobId, NewJob
+from jobs.model import Doorbell, JobId, NewJob
 from jobs.telemetry.metrics import Instruments
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
@@ -23,6 +23,7 @@ from tests.factories import new_job, submission
 from tests.services.brokers import each_broker
 
 QUEUES = ("default", "bulk")
+WINDOW = 1000
 
 
 class Clock:
@@ -54,6 +55,7 @@ def make(engine: Engine, clock: Clock) -> Iterator[Make]:
             publisher=publishers[-1],
             broker_url=url,
             queues=QUEUES,
+            window=WINDOW,
             settings=ScheduleSettings(stranded_seconds=1, upkeep_seconds=0.5, keep_finished_days=1),
             instruments=Instruments(CollectorRegistry(), "upkeep", "upkeep_seconds"),
             clock=clock,
@@ -156,6 +158,80 @@ def test_what_a_broker_that_is_away_did_not_take_is_rung_when_it_is_back(
 
     make(broker_url).round()
     assert held(broker_url) == 1
+
+
+def unring(engine: Engine, *ids: JobId) -> None:
+    with transaction(engine) as connection:
+        upkeep.mark_unrung(connection, ids)
+
+
+def bells_out(engine: Engine) -> dict[int, int]:
+    with transaction(engine) as connection:
+        return upkeep.rung_by_priority(connection, "default", WINDOW)
+
+
+def rounds(beat: Upkeep, count: int) -> float:
+    """Do so many rounds and return the last one's pause."""
+    return [beat.round() for _ in range(count)][-1]
+
+
+@each_broker
+def test_a_backlog_stays_in_postgresql_but_for_a_window_of_each_priority(
+    make: Make, engine: Engine, broker_url: str
+) -> None:
+    usual = accept(engine, *(new_job(priority=4) for _ in range(WINDOW + 700)))
+    unring(engine, *usual)
+    beat = make(broker_url)
+
+    pause = rounds(beat, 5)
+    assert (held(broker_url), bells_out(engine)) == (WINDOW, {4: WINDOW})
+    assert pause <= 0.1, "there is a backlog"
+
+    unring(engine, *accept(engine, *(new_job(priority=9) for _ in range(3))))
+    rounds(beat, 1)
+    assert bells_out(engine) == {9: 3, 4: WINDOW}
+
+    with transaction(engine) as connection:
+        begun = attempts.start(connection, usual[:300], worker="w")
+    assert len(begun) == 300
+    rounds(beat, 1)
+    assert bells_out(engine) == {9: 3, 4: WINDOW}
+
+
+def test_the_backlog_goes_out_in_the_order_of_its_urgency(make: Make, engine: Engine, broker_url: str) -> None:
+    ids = accept(engine, *(new_job(priority=n % 3) for n in range(3 * upkeep.BATCH)))
+    unring(engine, *ids)
+    seen = []
+
+    class Listening(DoorbellPublisher):
+        def ring(self, doorbells: Sequence[Doorbell]) -> None:
+            seen.extend(bell.priority for bell in doorbells)
+
+    beat = make(broker_url)
+    beat._publisher = Listening(broker_url, QUEUES)
+    rounds(beat, 2)
+
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) == len(ids)
+
+
+@each_broker
+def test_a_wiped_broker_is_filled_again_in_one_round(make: Make, engine: Engine, broker_url: str, clock: Clock) -> None:
+    accept(engine, *(new_job() for _ in range(2 * upkeep.BATCH + 100)))
+    change(engine, "UPDATE jobs SET rung_at = now() - interval '1 min'")
+
+    make(broker_url).round()
+
+    assert held(broker_url) == 2 * upkeep.BATCH + 100
+
+
+def test_jobs_that_come_due_together_keep_to_the_window(make: Make, engine: Engine, broker_url: str) -> None:
+    accept(engine, *(new_job(delay=timedelta(0)) for _ in range(WINDOW + 200)))
+    change(engine, "UPDATE jobs SET state = 'scheduled', rung_at = NULL")
+
+    rounds(make(broker_url), 8)
+
+    assert held(broker_url) == rung(engine) == WINDOW
 
 
 def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(

@@ -112,9 +112,10 @@ threading.Thread(target=hold).start()
 held.wait()
 child = os.fork()
 done.set()
-print("\\n".join(str(new_job_id()) for _ in range(2000)), flush=True)
-if child:
-    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+made = [str(new_job_id()) for _ in range(2000)]
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0  # one after the other: they share a pipe
+print("\\n".join(made), flush=True)
+raise SystemExit(code)
 """
 
 

@@ -1,0 +1,133 @@
+"""How many doorbells may be in the broker: a window for each queue and priority.
+
+The backlog waits in PostgreSQL, in the order of its urgency. Only so many of its doorbells are in the broker as
+keep the workers busy, so a million waiting jobs cost the broker nothing, and a wiped broker is soon refilled. Each
+priority has a window of its own: a long queue of ordinary jobs does not stand in the way of an urgent one.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from jobs import upkeep
+from jobs.database import reading
+from jobs.errors import DatabaseUnavailable
+from jobs.model import PRIORITIES, Kind, NewJob
+
+log = structlog.get_logger()
+
+RECOUNT_AFTER: Final = 0.25
+"""Seconds for which a count that left no room is believed."""
+DOUBT_AFTER: Final = 1.0
+"""Seconds for which a count is believed of a window that we fill: other processes fill it too."""
+_SHARE: Final = 10
+"""A window is recounted when we alone have filled this part of it."""
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks at the length of the backlog, at the least."""
+_IDLE_SHARE: Final = 20
+"""Looking at the backlog takes at most this part of the time."""
+
+
+def ready_kinds(jobs: Iterable[NewJob]) -> Counter[Kind]:
+    """Return how many of `jobs` are ready at once, by queue and priority."""
+    return Counter((job.queue, job.priority) for job in jobs if job.delay is None and job.run_at is None)
+
+
+@dataclass(slots=True)
+class _Count:
+    """What PostgreSQL said of one queue, and what we have rung since."""
+
+    at: float
+    held: Mapping[int, int]
+    rung: Counter[int] = field(default_factory=Counter)
+
+
+class Window:
+    """Says, for one process, which new jobs may be rung at once. For any thread."""
+
+    def __init__(self, engine: Engine, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Let `size` doorbells of each queue and priority be in the broker."""
+        self._engine = engine
+        self._size = size
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: dict[str, _Count] = {}
+
+    def quiet(self, wanted: Mapping[Kind, int]) -> frozenset[Kind]:
+        """Return those kinds of `wanted` that are full, and count the others as rung.
+
+        Jobs of a full kind are stored without a doorbell; upkeep rings for them when their turn has come.
+        Processes do not tell each other what they ring: together they may exceed a window, each by a tenth.
+        """
+        with self._lock:
+            full = frozenset(kind for kind, count in wanted.items() if self._room(kind, count) < count)
+            for (queue, priority), count in wanted.items():
+                if (queue, priority) not in full:
+                    self._counts[queue].rung[priority] += count
+            return full
+
+    def _room(self, kind: Kind, wanted: int) -> int:
+        queue, priority = kind
+        known, now = self._counts.get(queue), self._clock()
+        if known is None or self._is_old(known, now - known.at, self._left(known, priority) < wanted):
+            known = self._counts[queue] = _Count(now, self._ask(queue))
+        return self._left(known, priority)
+
+    def _left(self, known: _Count, priority: int) -> int:
+        return self._size - known.held.get(priority, 0) - known.rung[priority]
+
+    def _is_old(self, known: _Count, age: float, is_short: bool) -> bool:  # noqa: FBT001 - private, and called once
+        if is_short:
+            return age >= RECOUNT_AFTER
+        return age >= DOUBT_AFTER and known.rung.total() >= self._size / _SHARE
+
+    def _ask(self, queue: str) -> Mapping[int, int]:
+        try:
+            with reading(self._engine) as connection:
+                return upkeep.rung_by_priority(connection, queue, self._size)
+        except (DatabaseUnavailable, DBAPIError) as error:
+            log.warning("window_not_counted", queue=queue, reason=type(error).__name__)
+            return dict.fromkeys(PRIORITIES, self._size)
+
+
+class Backlog:
+    """Says whether more jobs wait without a doorbell than may. For any thread."""
+
+    def __init__(self, engine: Engine, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Call the backlog full at `limit` jobs."""
+        self._engine = engine
+        self._limit = limit
+        self._clock = clock
+        self._look_at = 0.0
+        self._full_until = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the last look found too many; after a while this ends by itself, and the next look decides."""
+        return self._clock() < self._full_until
+
+    def look(self) -> None:
+        """Count the backlog, unless that was done lately; called when a window is full: otherwise there is none."""
+        began = self._clock()
+        if began < self._look_at:
+            return
+        self._look_at = began + LOOK_EVERY
+        try:
+            with reading(self._engine) as connection:
+                waiting = upkeep.count_unrung(connection, self._limit)
+        except (DatabaseUnavailable, DBAPIError) as error:
+            log.warning("backlog_not_counted", reason=type(error).__name__)
+            return
+        now = self._clock()
+        self._look_at = now + max(LOOK_EVERY, (now - began) * _IDLE_SHARE)
+        if waiting >= self._limit:
+            log.error("backlog_full", limit=self._limit)
+            self._full_until = self._look_at

@@ -1,0 +1,143 @@
+"""Which new jobs are rung at once: as many as the window of their kind has room for, whoever else fills it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+
+from jobs.model import Kind, NewJob
+from jobs.window import DOUBT_AFTER, LOOK_EVERY, RECOUNT_AFTER, Backlog, Window, ready_kinds
+from tests.factories import new_job
+from tests.integration.jobs import scenes
+from tests.integration.jobs.test_upkeep import unrung
+from tests.services.databases import connect_to
+
+USUAL: Kind = ("default", 4)
+URGENT: Kind = ("default", 9)
+
+
+class Clock:
+    """Shows what it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def nowhere(database_url: str) -> Iterator[Engine]:
+    """An engine whose server refuses it."""
+    opened = connect_to(database_url.replace("penstock:", "nobody:"))
+    yield opened
+    opened.dispose()
+
+
+def rung(engine: Engine, count: int, **changes: object) -> None:
+    scenes.accepted(engine, *(new_job(**{"priority": 4} | changes) for _ in range(count)))
+
+
+def test_an_empty_window_takes_what_fits_and_no_more(engine: Engine, clock: Clock) -> None:
+    window = Window(engine, 10, clock)
+
+    assert window.quiet({USUAL: 6}) == frozenset()
+    assert window.quiet({USUAL: 4}) == frozenset()
+    assert window.quiet({USUAL: 1}) == {USUAL}
+
+
+def test_what_others_have_rung_counts(engine: Engine, clock: Clock) -> None:
+    rung(engine, 8)
+
+    window = Window(engine, 10, clock)
+
+    assert window.quiet({USUAL: 3}) == {USUAL}
+    assert window.quiet({USUAL: 2}) == frozenset()
+
+
+def test_each_queue_and_each_priority_has_a_window_of_its_own(engine: Engine, clock: Clock) -> None:
+    rung(engine, 10)
+
+    window = Window(engine, 10, clock)
+
+    assert window.quiet({USUAL: 1, URGENT: 10, ("bulk", 4): 10}) == {USUAL}
+
+
+def test_room_that_workers_made_is_seen_a_moment_later(engine: Engine, clock: Clock) -> None:
+    window = Window(engine, 10, clock)
+    window.quiet({USUAL: 10})
+
+    clock.now += RECOUNT_AFTER / 2
+    assert window.quiet({USUAL: 1}) == {USUAL}
+
+    clock.now += RECOUNT_AFTER
+    assert window.quiet({USUAL: 1}) == frozenset()
+
+
+def test_a_window_that_others_fill_as_well_is_recounted(engine: Engine, clock: Clock) -> None:
+    window = Window(engine, 100, clock)
+    window.quiet({USUAL: 10})
+    rung(engine, 100)
+
+    clock.now += DOUBT_AFTER
+
+    assert window.quiet({USUAL: 1}) == {USUAL}
+
+
+def test_nothing_is_asked_while_little_is_rung(engine: Engine, clock: Clock) -> None:
+    window = Window(engine, 100, clock)
+    window.quiet({USUAL: 9})
+    rung(engine, 100)
+
+    clock.now += 100 * DOUBT_AFTER
+
+    assert window.quiet({USUAL: 1}) == frozenset()
+
+
+def test_a_window_that_cannot_be_counted_is_left_to_upkeep(nowhere: Engine, clock: Clock) -> None:
+    window = Window(nowhere, 10, clock)
+
+    assert window.quiet({USUAL: 1, URGENT: 1}) == {USUAL, URGENT}
+
+
+def test_only_jobs_that_are_ready_at_once_fill_a_window() -> None:
+    later = {"delay": timedelta(hours=1)}, {"run_at": datetime(2999, 1, 1, tzinfo=UTC)}
+    jobs: list[NewJob] = [new_job(**changes) for changes in ({}, {}, {"priority": 9}, *later)]
+
+    assert ready_kinds(jobs) == {("default", jobs[0].priority): 2, URGENT: 1}
+
+
+def test_a_backlog_is_full_at_its_limit_and_until_the_next_look(engine: Engine, clock: Clock) -> None:
+    backlog = Backlog(engine, 2, clock)
+    unrung(engine)
+    backlog.look()
+    assert not backlog.is_full
+
+    unrung(engine)
+    backlog.look()
+    assert not backlog.is_full, "it was looked at a moment ago"
+
+    clock.now += LOOK_EVERY
+    backlog.look()
+    assert backlog.is_full
+
+    clock.now += LOOK_EVERY
+    assert not backlog.is_full
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM jobs"))
+    backlog.look()
+    assert not backlog.is_full
+
+
+def test_a_backlog_that_cannot_be_counted_is_not_full(nowhere: Engine, clock: Clock) -> None:
+    backlog = Backlog(nowhere, 1, clock)
+
+    backlog.look()
+
+    assert not backlog.is_full
