@@ -350,9 +350,7 @@ def _tell_fenced(connection: Connection, settlement: Settlement) -> None:
         events.c.name == "fenced",
         events.c.facts == literal(facts, JSONB),
     )
-    ours = select(attempts.c.number).where(
-        attempts.c.job_id == settlement.job_id, attempts.c.number == number, attempts.c.outcome == outcome
-    )
+    ours = _ended_by_its_worker(settlement)
     seen = jobs.alias("seen")
     moved = (
         update(jobs)
@@ -377,12 +375,23 @@ def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> li
     return [(job_id, number) for job_id, number in connection.execute(query)]
 
 
-def outcome_of(connection: Connection, job_id: JobId, number: int) -> Outcome | None:
-    """Return how this attempt ended according to the database; None: it has not ended, or never was.
+def _ended_by_its_worker(settlement: Settlement) -> Any:
+    """Return the query for the attempt, if a settlement of its own worker ended it.
+
+    Whoever else ends an attempt calls it lost. Its worker's word is not always kept to the letter: what gives a
+    job back whose cancel was asked for cancels it, and a result that cannot be stored is an error.
+    """
+    outcome = settlement.verdict.outcome.value
+    return select(attempts.c.number).where(
+        attempts.c.job_id == settlement.job_id,
+        attempts.c.number == settlement.number,
+        or_(attempts.c.outcome == outcome, attempts.c.outcome != Outcome.LOST.value),
+    )
+
+
+def was_ended_by_its_worker(connection: Connection, settlement: Settlement) -> bool:
+    """Tell whether the attempt was settled by its worker, and not taken from it.
 
     This settles an unknown COMMIT: a finish that was cut off either shows here or did not happen.
     """
-    found = connection.scalar(
-        select(attempts.c.outcome).where(attempts.c.job_id == job_id, attempts.c.number == number)
-    )
-    return Outcome(found) if found else None
+    return connection.scalar(_ended_by_its_worker(settlement)) is not None

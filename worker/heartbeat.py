@@ -18,7 +18,8 @@ from jobs import attempts, registry
 from jobs.attempts import Held
 from jobs.database import transaction
 from jobs.errors import DatabaseUnavailable
-from worker.keeper import Keeper, Running
+from worker.keeper import Keeper
+from worker.running import Running
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger()

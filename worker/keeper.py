@@ -9,23 +9,21 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import structlog
 
 from jobs.errors import DatabaseUnavailable, UnknownTask
 from jobs.model import Attempt, JobId, Settlement, Verdict
 from jobs.retry import RetryPolicy
-from jobs.state import Event, Outcome
-from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from tasks.catalogue import Catalogue
 from tasks.messages import Ring
 from worker.admission import Admission, Doorbell, Waiting
 from worker.execution import Ending, How
 from worker.ledger import Ledger
+from worker.running import Running, Settled, tell
 from worker.verdicts import judge
 
 log = structlog.get_logger()
@@ -39,32 +37,8 @@ LINGER: Final = 0.004
 MOST_TRIES: Final = 60
 """Tries to settle an attempt whose row somebody holds, a second each; then its lease is left to run out."""
 PAUSE_AFTER_OUTAGE: Final = 1.0
-
-
-@dataclass(eq=False, slots=True)
-class Running:
-    """An attempt that this worker holds."""
-
-    attempt: Attempt
-    since: float = field(default_factory=time.monotonic)
-    pid: int | None = None
-    """Of the process that runs it; None: it still waits for one."""
-    accepted_at: float | None = None
-    ending: Ending | None = None
-    cancel_seen_at: float | None = None
-    fenced: bool = False
-    steps_taken: int = 0
-    """How far the ladder of a cancel has been climbed."""
-    settle_tries: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of an attempt, for those who watch."""
-
-    running: Running
-    verdict: Verdict | None
-    """None: it was fenced."""
+LOOK_FOR_STRAYS_EVERY: Final = 1.0
+"""Seconds between two looks for jobs that were started in our name by a statement whose answer was cut off."""
 
 
 class Keeper:
@@ -118,11 +92,15 @@ class Keeper:
         running.pid = pid
 
     def ended(self, running: Running, ending: Ending) -> None:
-        """Have the end of an attempt settled. Only the first ending of an attempt counts."""
+        """Have the end of an attempt settled. Only the first ending of an attempt counts.
+
+        A process that dies while the worker stops was most likely told to stop with it (systemd signals the whole
+        group unless it is told otherwise): its job is given back, and no crash counted.
+        """
         with self._news:
             if running.ending is not None:
                 return
-            running.ending = ending
+            running.ending = Ending(How.RELEASED) if self._draining and ending.how is How.LOST else ending
             self._busy -= 1
             if running.accepted_at is not None:
                 self._admission.learn(running.attempt.task, time.monotonic() - running.accepted_at)
@@ -195,6 +173,7 @@ class Keeper:
             self._linger()
             endings, chosen = self._next()
             if not endings and not chosen:
+                self._give_strays_back()
                 if self._closing:
                     return
                 continue
@@ -207,16 +186,29 @@ class Keeper:
                 log.exception("keeper_failed")
             self.wake()
 
+    def _give_strays_back(self) -> None:
+        """Give back what was started in our name and is not ours, when there is nothing else to do."""
+        if not self._ledger.is_unsure:
+            return
+        try:
+            self._ledger.give_strays_back({job_id for job_id, _ in self._running})
+        except DatabaseUnavailable:
+            log.warning("database_unavailable", doing="give_strays_back")
+        except Exception:  # the leases cover them
+            log.exception("strays_not_given_back")
+
     def _linger(self) -> None:
         """Gather a larger batch while the slots have enough to do; when they have not, lose no time."""
         if len(self.launches) >= self.slots and not self._draining:
             time.sleep(LINGER)  # not a wait on the condition: each ending would wake it
 
     def _next(self) -> tuple[list[Running], list[Waiting]]:
-        """Wait for work and take it; nothing: the keeper was closed and all is settled."""
+        """Wait for work and take it; nothing: it is time to look for strays, or all is settled and we close."""
+        patience = LOOK_FOR_STRAYS_EVERY if self._ledger.is_unsure else None
         with self._news:
             while not (self._endings or self._closing or self._may_start(stuck=self._stuck())):
-                self._news.wait()
+                if not self._news.wait(patience):
+                    break
             endings = [self._endings.popleft() for _ in range(min(len(self._endings), MOST_AT_ONCE))]
             chosen = self._admission.take(self._busy, MOST_AT_ONCE, stuck=self._stuck()) if not self._draining else []
             self._busy += len(chosen)
@@ -282,7 +274,30 @@ class Keeper:
                 self.dealt_with.append(waiting.doorbell)
 
     def _settle(self, endings: list[Running]) -> None:
-        """Settle what has ended; what something stands in the way of is tried again, a bounded number of times."""
+        """Settle what has ended; an error that nobody foresaw strikes only the attempt that it is about.
+
+        That one is let go: its lease is extended no more, and upkeep takes the job back when it has run out.
+        """
+        try:
+            self._settle_together(endings)
+        except DatabaseUnavailable:
+            self._let_go(endings)  # the worker stops, and its patience is over
+        except Exception:
+            log.exception("settle_failed", count=len(endings))
+            if len(endings) == 1:
+                self._let_go(endings)
+                return
+            for running in endings:
+                self._settle([running])
+
+    def _let_go(self, endings: list[Running]) -> None:
+        with self._news:
+            for running in endings:
+                self._running.pop(_key(running), None)
+        log.error("attempts_left_to_their_leases", count=len(endings))
+
+    def _settle_together(self, endings: list[Running]) -> None:
+        """Settle a batch; what something stands in the way of is tried again, a bounded number of times."""
         judged = [(running, self._verdict(running)) for running in endings]
         settlements = [Settlement(r.attempt.job_id, r.attempt.number, verdict) for r, verdict in judged if verdict]
         accepted, again = self._ledger.settle(settlements, 5.0 if self._closing else math.inf)
@@ -297,7 +312,7 @@ class Keeper:
         counted = [(running, verdict if _key(running) in accepted else None) for running, verdict in judged]
         for running, verdict in counted:
             self._conclude(running, verdict)
-        _tell(counted)
+        tell(counted)
 
     def _verdict(self, running: Running) -> Verdict | None:
         """Return what the ending means. A fenced attempt is judged as well: the database refuses it, and keeps that."""
@@ -323,31 +338,3 @@ class Keeper:
 
 def _key(running: Running) -> tuple[JobId, int]:
     return running.attempt.job_id, running.attempt.number
-
-
-def _tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:
-    """Log how attempts ended: their facts, never a payload or a message."""
-    succeeded = []
-    for running, verdict in counted:
-        facts = _facts(running)
-        if verdict is None:
-            log.warning("attempt_fenced", **facts)
-        elif verdict.outcome is Outcome.SUCCEEDED:
-            succeeded.append(facts)
-        else:
-            error = verdict.failure.type if verdict.failure else None
-            tell = log.error if verdict.event is Event.FAIL else log.warning
-            tell("attempt_ended", **facts, outcome=verdict.outcome.value, then=verdict.event.value, error=error)
-    logs.info_each("job_succeeded", succeeded)
-
-
-def _facts(running: Running) -> dict[str, Any]:
-    attempt = running.attempt
-    return {
-        "job_id": str(attempt.job_id),
-        "task": attempt.task,
-        "attempt": attempt.number,
-        "request_id": attempt.request_id,
-        "trace_id": logs.trace_id(attempt.traceparent),
-        "seconds": round(time.monotonic() - running.since, 4),
-    }

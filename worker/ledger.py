@@ -50,13 +50,23 @@ class Ledger:
         try:
             with reading(self._engine) as connection:
                 if self._unsure:
-                    self._give_strays_back(connection, held)
+                    self._give_back(connection, held)
                 return attempts.start(connection, ids, worker=self._worker, lease=self._lease)
-        except DatabaseUnavailable:
+        except Exception:
             self._unsure.update(ids)
             raise
 
-    def _give_strays_back(self, connection: Connection, held: set[JobId]) -> None:
+    @property
+    def is_unsure(self) -> bool:
+        """Whether jobs may be running in our name that nobody runs."""
+        return bool(self._unsure)
+
+    def give_strays_back(self, held: set[JobId]) -> None:
+        """Give back what runs in our name and is not in `held`. Raises `DatabaseUnavailable`."""
+        with reading(self._engine) as connection:
+            self._give_back(connection, held)
+
+    def _give_back(self, connection: Connection, held: set[JobId]) -> None:
         strays = attempts.strays(connection, self._unsure - held, worker=self._worker)
         if strays:
             attempts.finish(connection, [Settlement(job_id, number, release()) for job_id, number in strays])
@@ -106,8 +116,8 @@ class Ledger:
                 accepted = self._settle_one_by_one(connection, settlements)
             for settlement in settlements:
                 key = (settlement.job_id, settlement.number)
-                if key not in accepted and attempts.outcome_of(connection, *key) is settlement.verdict.outcome:
-                    accepted.add(key)  # it was accepted by a try whose answer was cut off
+                if key not in accepted and attempts.was_ended_by_its_worker(connection, settlement):
+                    accepted.add(key)  # by a try whose answer was cut off
         return accepted
 
     def _settle_one_by_one(self, connection: Connection, settlements: Sequence[Settlement]) -> set[Key]:

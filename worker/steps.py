@@ -21,7 +21,8 @@ from celery import bootsteps
 from jobs.model import Failure
 from jobs.state import Event, Outcome
 from worker.execution import Ending, How, run_attempt
-from worker.keeper import Keeper, Running, Settled
+from worker.keeper import Keeper
+from worker.running import Running, Settled
 
 log = structlog.get_logger()
 

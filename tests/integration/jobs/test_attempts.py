@@ -1,5 +1,6 @@
 """An attempt's life: start, extend, report, finish, and what it may no longer do once it was fenced."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -313,14 +314,25 @@ def test_nothing_to_finish_is_no_work(engine: Engine) -> None:
     assert scenes.held(engine) == []
 
 
-def test_the_outcome_of_an_attempt_can_be_asked_for(engine: Engine) -> None:
+@pytest.mark.parametrize("verdict", [success(), retry(), failure(), release(), rescue(), cancelled()])
+def test_whether_its_worker_ended_an_attempt_can_be_asked_for(engine: Engine, verdict: Verdict) -> None:
     attempt = scenes.running(engine)
+    asked = settle(attempt, verdict)
+
     with engine.connect() as connection:
-        assert life.outcome_of(connection, attempt.job_id, 1) is None
-    scenes.end(engine, attempt, failure())
+        assert not life.was_ended_by_its_worker(connection, asked)
+    scenes.end(engine, attempt, verdict)
+
     with engine.connect() as connection:
-        assert life.outcome_of(connection, attempt.job_id, 1) is Outcome.ERRORED
-        assert life.outcome_of(connection, attempt.job_id, 2) is None
+        assert life.was_ended_by_its_worker(connection, asked)
+        assert not life.was_ended_by_its_worker(connection, replace(asked, number=2))
+
+
+def test_an_attempt_that_was_taken_from_its_worker_was_not_ended_by_it(engine: Engine) -> None:
+    old, _ = scenes.taken_over(engine)
+
+    with engine.connect() as connection:
+        assert not life.was_ended_by_its_worker(connection, settle(old))
 
 
 def test_every_event_that_ends_an_attempt_was_tried_here() -> None:

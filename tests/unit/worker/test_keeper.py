@@ -16,6 +16,8 @@ from worker.keeper import Keeper
 class Writes:
     """Begins nothing, and counts how often it was asked to."""
 
+    is_unsure = False
+
     def __init__(self) -> None:
         self.asked = 0
 

@@ -1,0 +1,69 @@
+"""An attempt that this worker holds, and how its end is told."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from jobs.model import Attempt, Verdict
+from jobs.state import Event, Outcome
+from jobs.telemetry import logs
+from worker.execution import Ending
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """An attempt that this worker holds."""
+
+    attempt: Attempt
+    since: float = field(default_factory=time.monotonic)
+    pid: int | None = None
+    """Of the process that runs it; None: it still waits for one."""
+    accepted_at: float | None = None
+    ending: Ending | None = None
+    cancel_seen_at: float | None = None
+    fenced: bool = False
+    steps_taken: int = 0
+    """How far the ladder of a cancel has been climbed."""
+    settle_tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of an attempt, for those who watch."""
+
+    running: Running
+    verdict: Verdict | None
+    """None: it was fenced."""
+
+
+def tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:
+    """Log how attempts ended: their facts, never a payload or a message."""
+    succeeded = []
+    for running, verdict in counted:
+        facts = _facts(running)
+        if verdict is None:
+            log.warning("attempt_fenced", **facts)
+        elif verdict.outcome is Outcome.SUCCEEDED:
+            succeeded.append(facts)
+        else:
+            error = verdict.failure.type if verdict.failure else None
+            say = log.error if verdict.event is Event.FAIL else log.warning
+            say("attempt_ended", **facts, outcome=verdict.outcome.value, then=verdict.event.value, error=error)
+    logs.info_each("job_succeeded", succeeded)
+
+
+def _facts(running: Running) -> dict[str, Any]:
+    attempt = running.attempt
+    return {
+        "job_id": str(attempt.job_id),
+        "task": attempt.task,
+        "attempt": attempt.number,
+        "request_id": attempt.request_id,
+        "trace_id": logs.trace_id(attempt.traceparent),
+        "seconds": round(time.monotonic() - running.since, 4),
+    }
