@@ -66,8 +66,10 @@ def _enter(register: Register, life: Life) -> None:
     register.replay_of[job.id] = job.replay_of
     if job.request_id is not None:
         register.by_request[job.request_id].append(job.id)
-    if job.unique_key is not None and life.events:
-        held = register.unique[job.tenant, job.unique_key]
+    # The client's word counts as well: a key that was not stored is not held, and was promised to be.
+    asked = [promise.wanted.unique_key for promise in life.promises if promise.wanted]
+    for key in {key for key in (job.unique_key, *asked) if key and life.events}:
+        held = register.unique[job.tenant, key]
         held += [(since, until, job.id) for since, until in holdings(life, register.history.at)]
 
 

@@ -21,8 +21,8 @@ from psycopg.rows import args_row
 from jobs.model import JobId
 from jobs.retry import CRASH_LIMIT
 from jobs.state import Event
-from tests.chaos.executions import Execution, read_executions
 from tests.chaos.ledger import Entries, Operation, Submission, Wanted, read_ledger
+from tests.chaos.recorder import Execution, read_executions
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -52,7 +52,7 @@ class JobRow(NamedTuple):
     cancel_requested_at: datetime | None
     has_result: bool
     result_job_id: str | None
-    """What the result says of itself; see `tests.chaos.executions.proof`."""
+    """What the result says of itself; see `tests.chaos.recorder.proof`."""
     result_attempt: str | None
     error_type: str | None
     reason: str | None

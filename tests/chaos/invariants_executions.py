@@ -4,9 +4,9 @@ from collections import Counter
 from typing import Final
 
 from jobs.state import JobState, Outcome
-from tests.chaos.executions import PREFIX, RETURNED
 from tests.chaos.history import Life, Terms
 from tests.chaos.invariant import Findings, of_a_job
+from tests.chaos.recorder import PREFIX, RETURNED
 
 KNOWN_TO_HAVE_ENDED: Final = frozenset({Outcome.SUCCEEDED, Outcome.ERRORED, Outcome.TIMED_OUT})
 """Outcomes that a worker learns from the end of the function. A stopping one gives back, and cancels, what runs."""

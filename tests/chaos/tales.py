@@ -9,9 +9,9 @@ from typing import Any, Final, Self
 from jobs.model import JobId, new_job_id
 from jobs.state import TRANSITIONS, Event, JobState, Outcome, Reason
 from tests.chaos.checker import check
-from tests.chaos.executions import RETURNED, Execution
 from tests.chaos.history import AttemptRow, EventRow, History, JobRow, KeyRow, Life, Terms, told_of
 from tests.chaos.ledger import Call, Entries, Operation, Status, Submission, Wanted
+from tests.chaos.recorder import RETURNED, Execution
 from tests.chaos.report import Report
 
 DAWN: Final = datetime(2026, 3, 1, 6, tzinfo=UTC)
