@@ -182,7 +182,7 @@ def _is_valid(text: str, fields: list[str]) -> bool:
 def _split(text: str) -> list[str]:
     if len(text) > LONGEST:
         raise InvalidTiming("cron", f"is longer than {LONGEST} characters; split it into several schedules")
-    fields = text.upper().split()
+    fields = (text.upper() if text.isascii() else text).split()  # capitals of other scripts may be ASCII letters
     if len(fields) == 1 and fields[0].startswith("@"):
         if fields[0] not in _MACROS:
             known = ", ".join(sorted(_MACROS)).lower()

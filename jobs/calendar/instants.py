@@ -87,7 +87,8 @@ def run_at(rule: Rule, schedule_id: object, at: datetime) -> datetime:
 
     The offset is a hash of both, so it is spread evenly and needs no store. It moves the run, never the instant.
     """
-    digest = hashlib.blake2b(f"{schedule_id}\n{_aware(at).isoformat()}".encode(), digest_size=8).digest()
+    at = _aware(at)
+    digest = hashlib.blake2b(f"{schedule_id}\n{at.isoformat()}".encode(), digest_size=8).digest()
     width = timedelta(seconds=rule.jitter_seconds) // _TICK
     return at + _TICK * (int.from_bytes(digest) * width >> 64)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from jobs.calendar.instants import next_instants, previous_instants
 from jobs.calendar.timing import Instant, Rule
-from tests.unit.calendar.oracle import MINUTE, Film, Seen
+from tests.unit.calendar.oracle import Film, Seen
 
 
 def plain(found: Iterable[Instant]) -> list[Seen]:
@@ -12,8 +12,8 @@ def plain(found: Iterable[Instant]) -> list[Seen]:
 
 
 def forwards(film: Film, rule: Rule) -> list[Seen]:
-    return plain(next_instants(rule, film.start - MINUTE / 2, until=film.end))
+    return plain(next_instants(rule, film.start - film.tick / 2, until=film.end))
 
 
 def backwards(film: Film, rule: Rule) -> list[Seen]:
-    return plain(previous_instants(rule, film.end + MINUTE / 2, since=film.start))[::-1]
+    return plain(previous_instants(rule, film.end + film.tick / 2, since=film.start))[::-1]

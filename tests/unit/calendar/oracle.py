@@ -22,6 +22,16 @@ Seen = tuple[datetime, datetime, str | None]
 
 
 @cache
+def clocks() -> list[str]:
+    """Return one name of each set of zone data; many zones are other names of the same."""
+    folder = resources.files("tzdata")
+    by_content: dict[bytes, str] = {}
+    for zone in sorted((folder / "zones").read_text().split()):
+        by_content.setdefault((folder / "zoneinfo" / zone).read_bytes(), zone)
+    return [zone for zone in by_content.values() if zone != "Factory"]
+
+
+@cache
 def clock(zone: str) -> ZoneInfo:
     with (resources.files("tzdata") / "zoneinfo" / zone).open("rb") as file:
         return ZoneInfo.from_file(file, key=zone)

@@ -5,30 +5,18 @@ Here a few expressions meet each change; `python -m tests.unit.calendar.sweep` t
 
 import random
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from importlib import resources
 
 import pytest
 
 from jobs.calendar.cron import parse_cron
 from jobs.calendar.timing import Rule
-from jobs.calendar.zones import ZONES
 from tests.unit.calendar.comparing import backwards, forwards
 from tests.unit.calendar.crons import TEMPLATES, around, random_cron
-from tests.unit.calendar.oracle import Film, PlainCron, changes, instants
+from tests.unit.calendar.oracle import Film, PlainCron, changes, clocks, instants
 
 FIRST, LAST = datetime(2015, 1, 1, tzinfo=UTC), datetime(2038, 1, 1, tzinfo=UTC)
 NEAR = timedelta(hours=4)
 PARTS = 16
-
-
-def clocks() -> list[str]:
-    """Return one name of each set of zone data; many zones are other names of the same."""
-    by_content: dict[bytes, str] = {}
-    for zone in sorted(ZONES):
-        data = (resources.files("tzdata") / "zoneinfo" / zone).read_bytes()
-        by_content.setdefault(sha256(data).digest(), zone)
-    return list(by_content.values())
 
 
 @pytest.mark.parametrize("part", range(PARTS))
