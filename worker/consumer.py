@@ -7,6 +7,7 @@ one dies of it in turn. Here whatever cannot be read is buried in the queue's de
 from typing import Any
 
 import structlog
+from amqp.exceptions import NotFound
 from celery.worker.consumer import Consumer
 
 from tasks.settings import DEAD_SUFFIX
@@ -18,6 +19,13 @@ log = structlog.get_logger()
 
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
     """Celery's consumer, for messages that may be anything."""
+
+    connection_errors: tuple[type[BaseException], ...]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the loss of a queue for that of the connection: the next declares it. Celery would end the worker."""
+        super().__init__(*args, **kwargs)
+        self.connection_errors = (*self.connection_errors, NotFound)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Return `conn`, connected, however long that takes."""

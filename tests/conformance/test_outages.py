@@ -80,6 +80,21 @@ def test_a_wiped_broker_is_filled_again(plant: Plant, crew: Crew) -> None:
     assert plant.finished(plant.submit("demo.echo", crew.lane, message="after"))["state"] == JobState.SUCCEEDED
 
 
+def test_a_worker_with_full_hands_lives_through_the_loss_of_its_queue(plant: Plant, crew: Crew) -> None:
+    pid = crew.worker.pid
+    busy = [plant.submit("probe.naps", crew.lane, seconds=4) for _ in range(4)]
+    for job_id in busy:
+        plant.running(job_id)
+    waiting = plant.echoes(10, crew.lane)
+    plant.until(lambda: _listeners(plant, crew.lane) == 0, "the worker has stopped listening", seconds=4)
+
+    _wipe(plant)
+    rows = plant.all_finished([*busy, *waiting], seconds=30)
+
+    assert {row["state"] for row in rows} == {JobState.SUCCEEDED}
+    assert crew.worker.pid == pid
+
+
 def test_postgresql_may_restart_while_jobs_run(plant: Plant, crew: Crew, postgres_server: PostgresServer) -> None:
     ids = [plant.submit("probe.naps", crew.lane, seconds=0.1) for _ in range(100)]
     plant.until(lambda: plant.job(ids[5])["state"] == JobState.SUCCEEDED, "the load is being worked on")
@@ -106,6 +121,15 @@ def test_a_worker_that_starts_without_a_broker_waits_for_it(plant: Plant, broker
 
     assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
     plant.dismiss(early)
+
+
+def _listeners(plant: Plant, queue: str) -> int:
+    """Return how many consumers the broker counts for a queue; Redis counts none."""
+    if plant.broker_url.startswith("redis"):
+        return 0
+    channel: Any
+    with plant.connection() as connection, connection.channel() as channel:
+        return int(channel.queue_declare(queue=queue, passive=True).consumer_count)
 
 
 def _wipe(plant: Plant) -> None:
