@@ -1,8 +1,5 @@
 """Every read that people make. Lists go by keyset, newest first, and never count or skip."""
 
-import base64
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import CompoundSelect, Connection, Select, Text, func, literal, select, text, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from jobs.errors import InvalidCursor, NotFound
+from jobs import cursors
+from jobs.errors import NotFound
 from jobs.model import DEFAULT_TENANT, JobId, id_after, id_before
 from jobs.state import JobState, Reason
 from jobs.tables import attempts, events, jobs
@@ -221,22 +219,13 @@ def _page(connection: Connection, query: Select[Any], limit: int, scope: str) ->
 
 
 def _scope(*parts: object) -> str:
-    plain = [asdict(part) if isinstance(part, Filter) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, default=str).encode()).hexdigest()[:16]
+    return cursors.scope(*(asdict(part) if isinstance(part, Filter) else part for part in parts))
 
 
 def _write_cursor(last: JobId, scope: str) -> str:
-    return base64.urlsafe_b64encode(f"{scope}{last.hex}".encode()).decode()
+    return cursors.write(last.hex, scope)
 
 
 def _read_cursor(cursor: str | None, scope: str) -> JobId | None:
-    if cursor is None:
-        return None
-    try:
-        text = base64.urlsafe_b64decode(cursor.encode()).decode()
-        found, last = text[:16], UUID(hex=text[16:])
-    except ValueError:  # also what UnicodeError and binascii.Error are
-        raise InvalidCursor from None
-    if found != scope:
-        raise InvalidCursor
-    return last
+    last = cursors.read(cursor, scope)
+    return None if last is None else UUID(hex=last)
