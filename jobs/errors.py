@@ -20,6 +20,8 @@
     │   └── InvalidCursor
     ├── NotFound
     ├── StaleTransition               the job was not in a state that allows the event
+    ├── ReadOnly                      edited somewhere else
+    ├── PreconditionFailed            it is not what the client knows
     ├── Unavailable                   a dependency is away; come back later
     │   ├── DatabaseUnavailable
     │   │   └── OutcomeUnknown        it went away while it committed
@@ -132,6 +134,19 @@ class StaleTransition(PenstockError):
         """Carry the state in which the job was found."""
         super().__init__(message)
         self.state = state
+
+
+class ReadOnly(PenstockError):
+    """This is not edited here."""
+
+
+class PreconditionFailed(PenstockError):
+    """It has changed since you read it: read it again, and decide anew."""
+
+    def __init__(self, message: str | None = None, *, tag: str | None = None) -> None:
+        """Carry the tag that it has now; None: it is not there."""
+        super().__init__(message)
+        self.tag = tag
 
 
 class Unavailable(PenstockError):

@@ -12,6 +12,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -19,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from jobs.model import DEFAULT_PRIORITY, DEFAULT_TENANT, PRIORITIES
+from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 from jobs.state import FINAL, UNFINISHED, JobState, Outcome, Reason
 
 metadata = MetaData(
@@ -206,3 +208,93 @@ workers = Table(
     _instant("seen_at", nullable=False),
     _instant("stopped_at"),
 )
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False, server_default=DEFAULT_TENANT),
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("origin", Text, comment="where code declares it"),
+    Column("submitter", Text, comment="id of the API key that wrote it last"),
+    Column("cron", Text),
+    Column("every_seconds", Double),
+    _instant("anchor_at"),
+    Column("once", Text, comment="a date-time; without an offset, of the zone"),
+    Column("zone", Text, nullable=False),
+    Column("on_gap", Text, nullable=False),
+    Column("on_fold", Text, nullable=False),
+    Column("jitter_seconds", Double, nullable=False),
+    _instant("start_at"),
+    _instant("end_at"),
+    Column("task", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("instant_as", Text, comment="the argument that gets the instant"),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("expires_after_seconds", Double),
+    Column("unique_key", Text),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("retry", JSONB),
+    Column("time_limit_seconds", Double),
+    Column("soft_time_limit_seconds", Double),
+    Column("catch_up", Text, nullable=False),
+    Column("catch_up_window_seconds", Double, nullable=False),
+    Column("catch_up_limit", Integer, nullable=False),
+    Column("overlap", Text, nullable=False),
+    _instant("paused_at"),
+    Column("decided_until", DateTime(timezone=True), nullable=False, comment="instants up to here were decided"),
+    Column("next_at", DateTime(timezone=True), comment="when the next instant is due, with its jitter"),
+    Column("open_jobs", ARRAY(Uuid), nullable=False, server_default="{}", comment="its jobs that may be unfinished"),
+    Column("version", Integer, nullable=False, server_default="1", comment="changes with every edit"),
+    _instant("created_at", nullable=False),
+    _instant("updated_at", nullable=False),
+    CheckConstraint("num_nonnulls(cron, every_seconds, once) = 1", name="has_one_timing"),
+    CheckConstraint("(every_seconds IS NULL) = (anchor_at IS NULL)", name="anchored_when_every"),
+    CheckConstraint("every_seconds >= 1 AND jitter_seconds >= 0", name="seconds_in_range"),
+    CheckConstraint("end_at >= start_at", name="ends_not_before_its_start"),
+    CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_is_object"),
+    CheckConstraint(f"priority BETWEEN {PRIORITIES[0]} AND {PRIORITIES[-1]}", name="priority_in_range"),
+    CheckConstraint(
+        "length(name) BETWEEN 1 AND 100 AND length(task) BETWEEN 1 AND 200 AND length(queue) BETWEEN 1 AND 100",
+        name="names_bounded",
+    ),
+    CheckConstraint(
+        f"{_one_of('source', Source)} AND {_one_of('catch_up', CatchUp)} AND {_one_of('overlap', Overlap)}",
+        name="words_are_known",
+    ),
+    CheckConstraint("catch_up_window_seconds > 0 AND catch_up_limit >= 1", name="catch_up_in_range"),
+    UniqueConstraint("tenant", "name"),
+)
+# What a beat fires: due and not paused, the latest first.
+Index("schedules_due", schedules.c.next_at, postgresql_where=text("next_at IS NOT NULL AND paused_at IS NULL"))
+
+# No foreign key: a schedule that is deleted leaves its history to upkeep.
+occurrences = Table(
+    "occurrences",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="UUIDv7: sorts by the time of the decision"),
+    Column("schedule_id", Uuid, nullable=False),
+    _instant("instant", nullable=False),
+    Column("through_at", DateTime(timezone=True), comment="the last instant, where it is about several"),
+    Column("count", Integer, comment="how many instants; NULL: more than were counted"),
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text),
+    Column("job_id", Uuid),
+    _instant("decided_at", nullable=False),
+    CheckConstraint(f"{_one_of('decision', Decision)} AND {_one_of('reason', Why)}", name="words_are_known"),
+    CheckConstraint("(decision = 'fired') = (job_id IS NOT NULL)", name="job_when_fired"),
+    CheckConstraint("through_at IS NULL OR decision = 'skipped' AND through_at > instant", name="several_when_skipped"),
+)
+# Exactly one job for each instant of a schedule, whoever fires it, and however often.
+Index(
+    "occurrences_once",
+    occurrences.c.schedule_id,
+    occurrences.c.instant,
+    unique=True,
+    postgresql_where=text("decision IN ('fired', 'waiting')"),
+)
+Index("occurrences_history", occurrences.c.schedule_id, occurrences.c.instant.desc(), occurrences.c.id.desc())
+Index("occurrences_waiting", occurrences.c.schedule_id, postgresql_where=text("decision = 'waiting'"))

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,13 +22,14 @@ from jobs import migrations
 from jobs.database import transaction
 from jobs.model import new_job_id
 from jobs.state import JobState
-from jobs.tables import api_keys, attempts, idempotency_keys, jobs, metadata
+from jobs.tables import api_keys, attempts, idempotency_keys, jobs, metadata, occurrences, schedules
 from tests.factories import success
 from tests.integration.jobs import scenes
 from tests.services.databases import connect_to
 from tests.services.fixtures import administer
 
 NOW = datetime.now(UTC)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)  # the same in every process that collects the tests
 
 
 @pytest.fixture
@@ -154,6 +156,11 @@ GOOD: dict[Table, dict[str, Any]] = {
     idempotency_keys: {"tenant": "t", "key": "k", "fingerprint": b"f", "receipts": [], "created_at": NOW,
                        "expires_at": NOW},
     api_keys: {"id": "i", "name": "n", "secret_sha256": bytes(32)},
+    schedules: {"name": "n", "source": "api", "cron": "* * * * *", "zone": "UTC", "on_gap": "run", "on_fold": "once",
+                "jitter_seconds": 0, "task": "a.b", "payload": {}, "queue": "q", "priority": 5, "tags": [],
+                "catch_up": "latest", "catch_up_window_seconds": 60, "catch_up_limit": 1, "overlap": "allow",
+                "decided_until": NOW, "created_at": NOW, "updated_at": NOW},
+    occurrences: {"instant": NOW, "count": 1, "decision": "skipped", "reason": "missed", "decided_at": NOW},
 }  # fmt: skip
 LEASED = {"worker": "w", "lease_expires_at": NOW}
 
@@ -190,11 +197,36 @@ NONSENSE: list[tuple[Table, str, dict[str, Any]]] = [
     (idempotency_keys, "key_bounded", {"key": ""}),
     (idempotency_keys, "key_bounded", {"key": "k" * 256}),
     (api_keys, "secret_is_a_digest", {"secret_sha256": b"short"}),
+    (schedules, "has_one_timing", {"cron": None}),
+    (schedules, "has_one_timing", {"once": "2030-01-01T00:00"}),
+    (schedules, "anchored_when_every", {"cron": None, "every_seconds": 5}),
+    (schedules, "anchored_when_every", {"anchor_at": LATER}),
+    (schedules, "seconds_in_range", {"cron": None, "every_seconds": 0.5, "anchor_at": LATER}),
+    (schedules, "seconds_in_range", {"jitter_seconds": -1}),
+    (schedules, "ends_not_before_its_start", {"start_at": LATER, "end_at": LATER - timedelta(seconds=1)}),
+    (schedules, "payload_is_object", {"payload": [1]}),
+    (schedules, "priority_in_range", {"priority": 10}),
+    (schedules, "names_bounded", {"name": ""}),
+    (schedules, "names_bounded", {"name": "n" * 101}),
+    (schedules, "names_bounded", {"task": "t" * 201}),
+    (schedules, "names_bounded", {"queue": ""}),
+    (schedules, "words_are_known", {"source": "hearsay"}),
+    (schedules, "words_are_known", {"catch_up": "some"}),
+    (schedules, "words_are_known", {"overlap": "fight"}),
+    (schedules, "catch_up_in_range", {"catch_up_window_seconds": 0}),
+    (schedules, "catch_up_in_range", {"catch_up_limit": 0}),
+    (occurrences, "words_are_known", {"decision": "forgotten"}),
+    (occurrences, "words_are_known", {"reason": "bored"}),
+    (occurrences, "job_when_fired", {"decision": "fired"}),
+    (occurrences, "job_when_fired", {"job_id": UUID(int=1)}),
+    (occurrences, "several_when_skipped", {"decision": "waiting", "through_at": LATER}),
+    (occurrences, "several_when_skipped", {"instant": LATER, "through_at": LATER}),
 ]  # fmt: skip
 
 
 def store(engine: Engine, table: Table, values: dict[str, Any]) -> None:
-    identity = {jobs: {"id": new_job_id()}, attempts: {"job_id": new_job_id()}}.get(table, {})
+    identities = {jobs: ["id"], attempts: ["job_id"], schedules: ["id"], occurrences: ["id", "schedule_id"]}
+    identity = {name: new_job_id() for name in identities.get(table, [])}
     with transaction(engine) as connection:
         connection.execute(insert(table).values(**GOOD[table] | identity | values))
 

@@ -1,0 +1,166 @@
+"""What is due, what was missed, and what overlaps: pure decisions over a schedule and an instant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Final
+
+from jobs.calendar.instants import next_instant, next_instants, previous_instant, previous_instants, run_at
+from jobs.calendar.timing import Rule
+from jobs.planning.model import Definition, Occurrence, Schedule, ScheduleId
+from jobs.planning.words import CatchUp, Decision, Overlap, Why
+
+AT_ONCE: Final = 100
+"""Instants of one schedule that are decided in one transaction; the rest follow in the next."""
+COUNTED: Final = 1000
+"""Instants that were skipped together are counted up to here."""
+_TICK: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An instant that should have its job, as far as its time is concerned."""
+
+    at: datetime
+    reason: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a look at the clock came to; whether an instant meets an unfinished job is not in it."""
+
+    wanted: tuple[Wanted, ...]
+    """The oldest first."""
+    skipped: tuple[Occurrence, ...]
+    decided_until: datetime
+    next_at: datetime | None
+
+
+def due_at(schedule_id: ScheduleId, rule: Rule, at: datetime) -> datetime:
+    """Return when the instant `at` is to be fired: then, or a jitter later that is the same however often one asks."""
+    return run_at(rule, schedule_id, at) if rule.jitter_seconds else at
+
+
+def next_due_at(schedule_id: ScheduleId, rule: Rule, after: datetime) -> datetime | None:
+    """Return when the first instant after `after` is due; None: there is none."""
+    following = next_instant(rule, after)
+    return due_at(schedule_id, rule, following.at) if following else None
+
+
+def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
+    """Return what is due at `now`. An instant that is decided later than `missed_after` was missed.
+
+    The stored `next_at` is only a reason to look: which instants there are is asked of the calendar anew, so that a
+    zone whose rules have changed since brings neither an instant too many nor one too few.
+    """
+    rule = schedule.definition.rule
+    wanted: list[Wanted] = []
+    skipped: list[Occurrence] = []
+    cursor, next_at = schedule.decided_until, None
+    upcoming = next_instants(rule, cursor)
+    first = next(upcoming, None)
+    if first is not None and first.at <= now - missed_after - timedelta(seconds=rule.jitter_seconds):
+        wanted, skipped, cursor = _missed(schedule, rule, now - missed_after, now)
+        upcoming = next_instants(rule, cursor)
+        first = next(upcoming, None)
+    for instant in chain([first] if first else [], upcoming):
+        next_at = due_at(schedule.id, rule, instant.at)
+        if next_at > now or len(wanted) == AT_ONCE:
+            break
+        wanted.append(Wanted(instant.at, Why.ON_TIME))
+        cursor, next_at = instant.at, None
+    return Due(tuple(wanted), tuple(skipped), cursor, next_at)
+
+
+Made = tuple[list[Wanted], list[Occurrence], datetime]
+"""What is to run, what is not, and the last instant that this is about."""
+
+
+def _missed(schedule: Schedule, rule: Rule, until: datetime, now: datetime) -> Made:
+    """Decide about the instants up to `until`, of which there is one at least: nobody was there for them."""
+    since = schedule.decided_until
+    last = _at_or_before(rule, until - timedelta(seconds=rule.jitter_seconds))
+    match schedule.definition.catch_up:
+        case CatchUp.NONE:
+            return [], skip(rule, since, last, Why.MISSED), last
+        case CatchUp.LATEST:
+            return _latest(schedule, rule, last, now)
+        case CatchUp.ALL:
+            return _all(schedule.definition, rule, since, last, now)
+
+
+def _latest(schedule: Schedule, rule: Rule, last: datetime, now: datetime) -> Made:
+    since = schedule.decided_until
+    following = next_due_at(schedule.id, rule, last)
+    if following is not None and following <= now:
+        return [], skip(rule, since, last, Why.SUPERSEDED), last
+    if last < now - timedelta(seconds=schedule.definition.catch_up_window_seconds):
+        return [], skip(rule, since, last, Why.TOO_OLD), last
+    return [Wanted(last, Why.CAUGHT_UP)], skip(rule, since, _before(rule, last), Why.SUPERSEDED), last
+
+
+def _all(definition: Definition, rule: Rule, since: datetime, last: datetime, now: datetime) -> Made:
+    in_window = min(now - timedelta(seconds=definition.catch_up_window_seconds), last + _TICK)
+    oldest = max(in_window, since + _TICK)
+    limit = definition.catch_up_limit
+    kept = [one.at for one in previous_instants(rule, last + _TICK, since=oldest, count=limit)][::-1]
+    # What was not kept is older than all that was: first what is too old, then what is too much.
+    skipped = skip(rule, since, _before(rule, oldest), Why.TOO_OLD)
+    too_much = _before(rule, kept[0]) if len(kept) == limit else None
+    skipped += skip(rule, skipped[-1].last if skipped else since, too_much, Why.OVER_LIMIT)
+    chosen = kept[:AT_ONCE]
+    return [Wanted(at, Why.CAUGHT_UP) for at in chosen], skipped, chosen[-1] if chosen else last
+
+
+def _at_or_before(rule: Rule, at: datetime) -> datetime:
+    found = previous_instant(rule, at + _TICK)
+    assert found is not None  # noqa: S101 - both callers have seen one
+    return found.at
+
+
+def _before(rule: Rule, at: datetime) -> datetime | None:
+    """Return the last instant before `at`."""
+    found = previous_instant(rule, at)
+    return found.at if found else None
+
+
+def skip(rule: Rule, after: datetime, until: datetime | None, reason: Why) -> list[Occurrence]:
+    """Return one occurrence for all instants in (`after`, `until`]; none where there are no such instants."""
+    if until is None or until <= after:
+        return []
+    found = list(islice(next_instants(rule, after, until=until), COUNTED + 1))
+    if not found:
+        return []
+    last, count = found[-1].at, len(found)
+    if count > COUNTED:
+        return [_several(found[0].at, _at_or_before(rule, until), None, reason)]
+    return [_several(found[0].at, last, count, reason)]
+
+
+def _several(first: datetime, last: datetime, count: int | None, reason: Why) -> Occurrence:
+    through = last if last > first else None
+    return Occurrence(instant=first, through_at=through, count=count, decision=Decision.SKIPPED, reason=reason)
+
+
+def settle(policy: Overlap, wanted: Sequence[Wanted], *, is_busy: bool, is_waiting: bool) -> list[Occurrence]:
+    """Decide about each of `wanted` where a job of the schedule `is_busy`, or another instant `is_waiting` already."""
+    if policy is Overlap.ALLOW or not wanted:
+        return [_fired(one) for one in wanted]
+    if policy is Overlap.CANCEL:
+        return [*_skipped(wanted[:-1], Why.SUPERSEDED), _fired(wanted[-1])]
+    rest = list(wanted)
+    made = [] if is_busy or is_waiting else [_fired(rest.pop(0))]
+    if policy is Overlap.WAIT and rest and not is_waiting:
+        waiting = rest.pop(0)
+        made.append(Occurrence(instant=waiting.at, decision=Decision.WAITING, reason=Why.OVERLAP))
+    return made + _skipped(rest, Why.OVERLAP)
+
+
+def _fired(wanted: Wanted) -> Occurrence:
+    # Its job's id is given to it when the job is made.
+    return Occurrence(instant=wanted.at, decision=Decision.FIRED, reason=wanted.reason)
+
+
+def _skipped(wanted: Sequence[Wanted], reason: Why) -> list[Occurrence]:
+    return [_several(wanted[0].at, wanted[-1].at, len(wanted), reason)] if wanted else []

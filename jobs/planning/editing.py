@@ -1,0 +1,275 @@
+"""Editing schedules while beats fire them: each edit holds the row's lock, and decides about what it leaves behind.
+
+So a job comes either before an edit is acknowledged or by what the edit made of the schedule; never after a pause or
+a delete was acknowledged.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, select
+
+from jobs.calendar.refusal import InvalidTiming
+from jobs.errors import NotFound, PreconditionFailed, ReadOnly
+from jobs.model import DEFAULT_TENANT, JobId, new_job_id
+from jobs.planning import history, store
+from jobs.planning.decisions import next_due_at, skip
+from jobs.planning.model import TIMING, Definition, Schedule, ScheduleId
+from jobs.planning.words import Overlap, Source, Why
+from jobs.tables import schedules
+
+REMEMBERED: Final = 1000
+"""Occurrences, the newest, among whose jobs unfinished ones are looked for when `overlap` begins to matter."""
+
+_DECLARING: Final = 0x50454E53
+"""The advisory lock of those who declare what is in code."""
+
+Make = Callable[[Schedule | None, datetime], Definition]
+"""Makes the definition from the schedule as it is (None: there is none yet) and the instant of the edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a client knows of the schedule (RFC 9110, section 13.1); as a rule nothing."""
+
+    tags: frozenset[str] | None = None
+    """It must have one of these tags; `*` is any."""
+    absent: bool = False
+    """There must be none."""
+
+    def check(self, found: Schedule | None) -> None:
+        """Raise `PreconditionFailed` where the client knows something else."""
+        if found is None and self.tags is not None:
+            raise PreconditionFailed("There is no such schedule any more.")
+        if found is not None and self.absent:
+            raise PreconditionFailed("There is a schedule of this name.", tag=found.tag)
+        if found is not None and self.tags is not None and not self.tags & {"*", found.tag}:
+            raise PreconditionFailed(tag=found.tag)
+
+
+ANYTHING: Final = Expected()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editor:
+    """Who edits, on whose behalf, and where what is declared in code comes from."""
+
+    tenant: str = DEFAULT_TENANT
+    submitter: str | None = None
+    source: Source = Source.API
+    origin: str | None = None
+
+
+ANYBODY: Final = Editor()
+
+
+def put(
+    connection: Connection,
+    name: str,
+    make: Make,
+    editor: Editor,
+    *,
+    expected: Expected = ANYTHING,
+    may_create: bool = True,
+) -> tuple[Schedule, bool]:
+    """Store what `make` makes and return the schedule, and whether it is new. The same again changes nothing.
+
+    Raises `NotFound`, `PreconditionFailed`, `ReadOnly`, and what `make` and the calendar raise.
+    """
+    now = store.clock(connection)
+    found = store.look_up(connection, name, tenant=editor.tenant, lock=True)
+    if found is None and may_create:
+        expected.check(None)
+        made = _created(name, _anchored(make(None, now), None, now), editor, now)
+        if store.add(connection, made):
+            return made, True
+        found = store.look_up(connection, name, tenant=editor.tenant, lock=True)  # somebody was quicker
+    if found is None:
+        raise NotFound(f"There is no schedule {name}.")
+    _must_be_editable(found, editor, expected)
+    edited = _edited(connection, found, _anchored(make(found, now), found, now), editor, now)
+    if edited is not found:
+        store.change(connection, edited)
+    return edited, False
+
+
+def _must_be_editable(found: Schedule, editor: Editor, expected: Expected) -> None:
+    if found.source is not editor.source:
+        where = f"declared in code, in {found.origin}," if found.source is Source.CODE else "kept by the API"
+        raise ReadOnly(f"Schedule {found.name} is {where} and edited there.")
+    expected.check(found)
+
+
+def _created(name: str, definition: Definition, editor: Editor, now: datetime) -> Schedule:
+    schedule_id = new_job_id()
+    return Schedule(
+        id=schedule_id,
+        tenant=editor.tenant,
+        name=name,
+        source=editor.source,
+        origin=editor.origin,
+        submitter=editor.submitter,
+        definition=definition,
+        paused_at=None,
+        decided_until=now,
+        next_at=_first(schedule_id, definition, now),
+        open_jobs=(),
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _anchored(definition: Definition, found: Schedule | None, now: datetime) -> Definition:
+    """Return the definition with an anchor, where it needs one: what was given, else what it had, else its start."""
+    if definition.every_seconds is None:
+        return replace(definition, anchor_at=None)
+    had = found.definition.anchor_at if found else None
+    return replace(definition, anchor_at=definition.anchor_at or had or definition.start_at or _whole(now))
+
+
+def _whole(at: datetime) -> datetime:
+    return at.replace(microsecond=0)
+
+
+def _first(schedule_id: ScheduleId, definition: Definition, after: datetime) -> datetime:
+    """Return when a new schedule is due first. Raises `InvalidTiming` for one that never is."""
+    found = next_due_at(schedule_id, definition.rule, after)
+    if found is None:
+        field = "at" if definition.once is not None else "end_at" if definition.end_at else "cron"
+        raise InvalidTiming(field, "leaves no instant that is still to come")
+    return found
+
+
+def _edited(connection: Connection, found: Schedule, definition: Definition, editor: Editor, now: datetime) -> Schedule:
+    """Return the schedule with the new definition; the very same where nothing changes."""
+    if is_same(found.definition, definition) and found.origin == editor.origin:
+        return found
+    edited = replace(
+        _touched(found, editor, now),
+        definition=definition,
+        origin=editor.origin,
+        open_jobs=_open_jobs(connection, found, definition.overlap),
+    )
+    if any(getattr(found.definition, name) != getattr(definition, name) for name in TIMING):
+        _leave(connection, found, now, Why.PAUSED if found.paused_at else Why.EDITED)
+        next_at = _first(found.id, definition, now) if definition.once else next_due_at(found.id, definition.rule, now)
+        return replace(edited, decided_until=now, next_at=next_at)
+    return replace(edited, next_at=next_due_at(found.id, definition.rule, found.decided_until))
+
+
+def _touched(found: Schedule, editor: Editor, now: datetime) -> Schedule:
+    return replace(found, submitter=editor.submitter, version=found.version + 1, updated_at=now)
+
+
+def is_same(one: Definition, other: Definition) -> bool:
+    """Tell whether two definitions say the same, however their JSON is spelled."""
+    plain = (replace(each, payload=_plain(each.payload), retry=_plain(each.retry)) for each in (one, other))
+    return next(plain) == next(plain)
+
+
+def _plain(document: str | None) -> str:
+    return json.dumps(json.loads(document), sort_keys=True) if document else ""
+
+
+def _leave(connection: Connection, schedule: Schedule, now: datetime, reason: Why) -> None:
+    """Record that nothing came of the instants up to `now` that were not decided yet."""
+    with suppress(InvalidTiming):  # a timing that this process cannot read has no instants to speak of
+        left = skip(schedule.definition.rule, schedule.decided_until, now, reason)
+        history.record(connection, [(schedule.id, one) for one in left], now)
+
+
+def _open_jobs(connection: Connection, found: Schedule, overlap: Overlap) -> tuple[JobId, ...]:
+    """Return the unfinished jobs of the schedule, where they begin to matter; what is kept already, where they did."""
+    if overlap is Overlap.ALLOW:
+        return ()
+    if found.definition.overlap is not Overlap.ALLOW:
+        return found.open_jobs
+    return tuple(sorted(store.unfinished(connection, history.latest_jobs(connection, found.id, REMEMBERED))))
+
+
+def remove(connection: Connection, name: str, editor: Editor = ANYBODY, *, expected: Expected = ANYTHING) -> None:
+    """Delete the schedule: once this is committed no instant of it gets a job. Jobs that were made go on.
+
+    Its history is left to upkeep. Raises `NotFound`, `PreconditionFailed`, `ReadOnly`.
+    """
+    found = store.find(connection, name, tenant=editor.tenant, lock=True)
+    _must_be_editable(found, editor, expected)
+    _remove(connection, found)
+
+
+def _remove(connection: Connection, found: Schedule) -> None:
+    history.forget_waiting(connection, found.id)
+    connection.execute(delete(schedules).where(schedules.c.id == found.id))
+
+
+def pause(connection: Connection, name: str, editor: Editor = ANYBODY, *, expected: Expected = ANYTHING) -> Schedule:
+    """Have no instant fired from now on, and return the schedule. Asking again changes nothing.
+
+    Raises `NotFound`, `PreconditionFailed`, `ReadOnly`.
+    """
+    now = store.clock(connection)
+    found = store.find(connection, name, tenant=editor.tenant, lock=True)
+    _must_be_editable(found, editor, expected)
+    if found.paused_at is not None:
+        return found
+    paused = replace(_touched(found, editor, now), paused_at=now)
+    store.change(connection, paused)
+    return paused
+
+
+def resume(connection: Connection, name: str, editor: Editor = ANYBODY, *, expected: Expected = ANYTHING) -> Schedule:
+    """Have the instants after this moment fired again; those of the pause are recorded as skipped.
+
+    Raises `NotFound`, `PreconditionFailed`, `ReadOnly`.
+    """
+    now = store.clock(connection)
+    found = store.find(connection, name, tenant=editor.tenant, lock=True)
+    _must_be_editable(found, editor, expected)
+    if found.paused_at is None:
+        return found
+    _leave(connection, found, now, Why.PAUSED)
+    next_at = next_due_at(found.id, found.definition.rule, now)
+    resumed = replace(_touched(found, editor, now), paused_at=None, decided_until=now, next_at=next_at)
+    store.change(connection, resumed)
+    return resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What became of the schedules that code declares."""
+
+    written: tuple[str, ...]
+    """New ones, and those that have changed."""
+    removed: tuple[str, ...]
+    """Code does not declare them any more."""
+    left_out: tuple[str, ...]
+    """Their names are taken by schedules that were put over HTTP."""
+
+
+def declare(
+    connection: Connection, wanted: Mapping[str, tuple[Make, str]], *, tenant: str = DEFAULT_TENANT
+) -> Declared:
+    """Make the schedules of source `code` those of `wanted`: by name, what makes the definition, and its origin.
+
+    Of several that declare at once the last one has its way. Raises `InvalidTiming`.
+    """
+    connection.execute(select(func.pg_advisory_xact_lock(_DECLARING)))  # two that start at once do it one by one
+    standing = {one.name: one for one in store.declared(connection, tenant=tenant)}
+    gone = sorted(standing.keys() - wanted.keys())
+    for name in gone:
+        _remove(connection, standing[name])
+    written, left_out = [], []
+    for name, (make, origin) in sorted(wanted.items()):
+        try:
+            edited, _ = put(connection, name, make, Editor(tenant=tenant, source=Source.CODE, origin=origin))
+        except ReadOnly:
+            left_out.append(name)
+            continue
+        if name not in standing or edited.version != standing[name].version:
+            written.append(name)
+    return Declared(tuple(written), tuple(gone), tuple(left_out))

@@ -1,0 +1,147 @@
+"""A schedule, its definition, and what was decided about an instant of it. Frozen, and free of any database."""
+
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from typing import Final, Self
+from uuid import UUID
+
+from jobs.calendar.cron import Cron, parse_cron
+from jobs.calendar.timing import Every, Once, OnFold, OnGap, Rule
+from jobs.model import DEFAULT_PRIORITY, JobId, new_job_id
+from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
+
+ScheduleId = UUID
+
+LARGEST_LIMIT: Final = 1000
+"""Instants that one catch-up or one backfill may bring."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """All of a schedule that people write; the names are those of its columns."""
+
+    cron: str | None = None
+    every_seconds: float | None = None
+    anchor_at: datetime | None = None
+    """The instant from which `every_seconds` counts, in both directions."""
+    once: str | None = None
+    """One date-time after ISO 8601: an instant where it has an offset, else what the clock of the zone shows."""
+    zone: str = "UTC"
+    on_gap: OnGap = "run"
+    on_fold: OnFold = "once"
+    jitter_seconds: float = 0.0
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    task: str
+    payload: str = "{}"
+    """A JSON object."""
+    instant_as: str | None = None
+    """The argument of the task that gets the instant, as text after RFC 3339."""
+    queue: str
+    priority: int = DEFAULT_PRIORITY
+    expires_after_seconds: float | None = None
+    """Counted from the moment at which the job is made."""
+    unique_key: str | None = None
+    tags: tuple[str, ...] = ()
+    retry: str | None = None
+    time_limit_seconds: float | None = None
+    soft_time_limit_seconds: float | None = None
+    catch_up: CatchUp = CatchUp.LATEST
+    catch_up_window_seconds: float = 86_400.0
+    catch_up_limit: int = 100
+    overlap: Overlap = Overlap.ALLOW
+
+    @property
+    def timing(self) -> Cron | Every | Once:
+        """Return when it is, apart from zone and bounds. Raises `InvalidTiming`."""
+        if self.cron is not None:
+            return parse_cron(self.cron)
+        if self.every_seconds is not None:
+            assert self.anchor_at is not None  # noqa: S101 - a CHECK of the table, and editing before it
+            return Every(self.every_seconds, self.anchor_at)
+        assert self.once is not None  # noqa: S101 - a CHECK of the table
+        return Once(datetime.fromisoformat(self.once))
+
+    @property
+    def rule(self) -> Rule:
+        """Return all that says when. Raises `InvalidTiming`."""
+        return Rule(
+            timing=self.timing,
+            zone=self.zone,
+            on_gap=self.on_gap,
+            on_fold=self.on_fold,
+            start_at=self.start_at,
+            end_at=self.end_at,
+            jitter_seconds=self.jitter_seconds,
+        )
+
+
+#: What says when; a change to one of them makes another timing of it.
+TIMING: Final = (
+    "cron",
+    "every_seconds",
+    "anchor_at",
+    "once",
+    "zone",
+    "on_gap",
+    "on_fold",
+    "start_at",
+    "end_at",
+)
+FIELDS: Final = tuple(one.name for one in fields(Definition))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A schedule as it is stored."""
+
+    id: ScheduleId
+    tenant: str
+    name: str
+    source: Source
+    origin: str | None
+    """Where code declares it."""
+    submitter: str | None
+    """Id of the API key that wrote it last."""
+    definition: Definition
+    paused_at: datetime | None
+    decided_until: datetime
+    """Every instant up to here has been decided, and none after it, but for those that a backfill made."""
+    next_at: datetime | None
+    """When the next instant is due, its jitter included; None: there is none."""
+    open_jobs: tuple[JobId, ...]
+    """Jobs of this schedule that may be unfinished; kept only where `overlap` asks for them."""
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def tag(self) -> str:
+        """Return what changes with each edit, and differs from that of any schedule of the same name before it."""
+        return f"{self.id.hex[-12:]}-{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """What was decided about an instant, or about a run of instants that were skipped for one reason."""
+
+    instant: datetime
+    decision: Decision
+    reason: Why
+    id: UUID = field(default_factory=new_job_id)
+    """UUIDv7: sorts by the time of the decision."""
+    through_at: datetime | None = None
+    """The last of several instants that this is about; None: it is about one."""
+    count: int | None = 1
+    """How many instants this is about; None: more than were counted."""
+    job_id: JobId | None = None
+    detail: str | None = None
+
+    @property
+    def last(self) -> datetime:
+        """The last instant that this is about."""
+        return self.through_at or self.instant
+
+    def refused(self, detail: str) -> Self:
+        """Return what becomes of it when intake does not accept its job."""
+        return replace(self, decision=Decision.SKIPPED, reason=Why.REFUSED, job_id=None, detail=detail)

@@ -1,0 +1,149 @@
+"""Schedules as rows: finding, locking and writing them. Every edit and every firing holds the row's lock."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+import pydantic_core
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    literal,
+    null,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from jobs.errors import NotFound
+from jobs.model import JobId
+from jobs.planning.model import FIELDS, Definition, Schedule
+from jobs.planning.words import CatchUp, Overlap, Source
+from jobs.state import UNFINISHED
+from jobs.tables import jobs, schedules
+from jobs.transitions import guard
+
+_AS_TEXT: Final = ("payload", "retry")
+"""JSON that travels as text."""
+_COLUMNS: Final = [one.cast(Text).label(one.name) if one.name in _AS_TEXT else one for one in schedules.c]
+#: As in the partial index, word for word.
+DUE: Final = text("next_at IS NOT NULL AND paused_at IS NULL")
+_OWN: Final = tuple(one.name for one in schedules.c if one.name not in FIELDS)
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the instant at which this transaction began, by the database's clock: the one that decides."""
+    now = connection.scalar(select(func.now()))
+    assert isinstance(now, datetime)  # noqa: S101 - tells the type checker what PostgreSQL's now() is
+    return now
+
+
+def query() -> Select[Any]:
+    """Return the query for whole schedules; `read` takes its rows."""
+    return select(*_COLUMNS)
+
+
+def read(row: RowMapping) -> Schedule:
+    """Return the schedule of a row of `query`."""
+    definition = {name: row[name] for name in FIELDS} | {
+        "tags": tuple(row["tags"]),
+        "catch_up": CatchUp(row["catch_up"]),
+        "overlap": Overlap(row["overlap"]),
+    }
+    own = {name: row[name] for name in _OWN} | {
+        "source": Source(row["source"]),
+        "open_jobs": tuple(row["open_jobs"]),
+    }
+    return Schedule(definition=Definition(**definition), **own)
+
+
+def find(connection: Connection, name: str, *, tenant: str, lock: bool = False) -> Schedule:
+    """Return the schedule; with `lock` nobody else fires or edits it meanwhile. Raises `NotFound`."""
+    found = look_up(connection, name, tenant=tenant, lock=lock)
+    if found is None:
+        raise NotFound(f"There is no schedule {name}.")
+    return found
+
+
+def look_up(connection: Connection, name: str, *, tenant: str, lock: bool = False) -> Schedule | None:
+    """Return the schedule as `find` does; None where there is none."""
+    wanted = query().where(schedules.c.tenant == tenant, schedules.c.name == name)
+    row = connection.execute(wanted.with_for_update() if lock else wanted).mappings().one_or_none()
+    return read(row) if row else None
+
+
+def declared(connection: Connection, *, tenant: str) -> list[Schedule]:
+    """Return the schedules that code declares, locked."""
+    wanted = query().where(schedules.c.tenant == tenant, schedules.c.source == Source.CODE.value)
+    rows = connection.execute(wanted.order_by(schedules.c.name).with_for_update()).mappings()
+    return [read(row) for row in rows]
+
+
+def _written(definition: Definition) -> dict[str, Any]:
+    values = asdict(definition)
+    as_text = {name: values[name] for name in _AS_TEXT}
+    return values | {
+        name: null() if text is None else literal(text, Text).cast(JSONB) for name, text in as_text.items()
+    }
+
+
+def add(connection: Connection, schedule: Schedule) -> bool:
+    """Store a new schedule; False: the tenant has one of this name by now."""
+    own = {name: getattr(schedule, name) for name in _OWN}
+    statement = upsert(schedules).values(**own, **_written(schedule.definition))
+    return connection.scalar(statement.on_conflict_do_nothing().returning(schedules.c.id)) is not None
+
+
+def change(connection: Connection, schedule: Schedule) -> None:
+    """Write what an edit made of a schedule whose lock is held."""
+    own = {name: getattr(schedule, name) for name in _OWN if name != "id"}
+    connection.execute(
+        update(schedules).where(schedules.c.id == schedule.id).values(**own, **_written(schedule.definition))
+    )
+
+
+def unfinished(connection: Connection, ids: Iterable[JobId]) -> set[JobId]:
+    """Return which of these jobs have not finished; one that was pruned has."""
+    wanted = list(ids)
+    if not wanted:
+        return set()
+    named = jobs.c.id == func.any(bindparam("ids", wanted, type_=ARRAY(Uuid())))
+    return set(connection.scalars(select(jobs.c.id).where(named, guard(jobs.c.state.in_(sorted(UNFINISHED))))))
+
+
+def _advance_statement() -> Any:
+    names = ("id", "decided_until", "next_at", "open_jobs")
+    rows = func.json_to_recordset(bindparam("rows", type_=Text()).cast(JSON))
+    new = rows.table_valued(*(column(name, schedules.c[name].type) for name in names), name="new")
+    new = new.render_derived(with_types=True)
+    values = {name: new.c[name] for name in names if name != "id"}
+    return update(schedules).where(schedules.c.id == new.c.id).values(values).returning(func.clock_timestamp())
+
+
+_ADVANCE: Final = _advance_statement()
+
+
+def advance(connection: Connection, moved: Sequence[Schedule]) -> datetime:
+    """Write how far the instants of schedules whose locks are held were decided, and return what time it is now."""
+    names = ("id", "decided_until", "next_at", "open_jobs")
+    rows = [{name: getattr(one, name) for name in names} for one in moved]
+    at = connection.scalars(_ADVANCE, {"rows": pydantic_core.to_json(rows).decode()}).first()
+    assert isinstance(at, datetime)  # noqa: S101 - as in `clock`; the rows are locked, so they are there
+    return at
+
+
+def until_next_due(connection: Connection) -> float | None:
+    """Return the seconds until the next schedule is due, by the database's clock; None: none is."""
+    until = func.extract("epoch", schedules.c.next_at - func.clock_timestamp())
+    seconds = connection.scalar(select(until).where(DUE).order_by(schedules.c.next_at).limit(1))
+    return None if seconds is None else float(seconds)

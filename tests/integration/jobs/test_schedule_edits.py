@@ -1,0 +1,268 @@
+"""Editing schedules: put, pause, resume, remove, and what code declares; with what an edit leaves on record."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from jobs.calendar.refusal import InvalidTiming
+from jobs.database import transaction
+from jobs.errors import NotFound, PreconditionFailed, ReadOnly
+from jobs.planning import editing
+from jobs.planning.editing import ANYTHING, Declared, Editor, Expected, Make
+from jobs.planning.model import Schedule
+from jobs.planning.words import CatchUp, Overlap, Source
+from tests.integration.jobs import scenes
+from tests.integration.jobs.timetable import (
+    NAME,
+    decided,
+    definition,
+    due,
+    fire,
+    get,
+    history,
+    let_pass,
+    missed,
+    pause,
+    put,
+    remove,
+    resume,
+)
+
+
+def write(engine: Engine, expected: Expected = ANYTHING, editor: Editor = editing.ANYBODY, **changes: Any) -> Schedule:
+    with transaction(engine) as connection:
+        stored, _ = editing.put(connection, NAME, lambda *_: definition(**changes), editor, expected=expected)
+    return stored
+
+
+def test_what_was_put_is_what_is_stored(engine: Engine) -> None:
+    wishes = {
+        "cron": "0 3 * * MON-FRI",
+        "zone": "Europe/Berlin",
+        "on_gap": "skip",
+        "on_fold": "both",
+        "jitter_seconds": 30.0,
+        "payload": '{"a": [1, {"b": null}]}',
+        "instant_as": "at",
+        "priority": 9,
+        "expires_after_seconds": 60.0,
+        "unique_key": "key",
+        "tags": ("a", "b"),
+        "retry": '{"max_retries": 1}',
+        "time_limit_seconds": 5.0,
+        "soft_time_limit_seconds": 4.0,
+        "catch_up": CatchUp.ALL,
+        "catch_up_window_seconds": 600.0,
+        "catch_up_limit": 7,
+        "overlap": Overlap.WAIT,
+        "start_at": scenes.database_now(engine),
+        "end_at": scenes.database_now(engine) + timedelta(days=400),
+    }
+
+    stored = put(engine, **wishes)
+
+    assert get(engine) == stored
+    assert stored.definition == definition(**wishes)
+    assert (stored.version, stored.source, stored.paused_at) == (1, Source.API, None)
+
+
+def test_the_same_again_changes_nothing(engine: Engine) -> None:
+    first = put(engine, every_seconds=60, payload='{"a": 1, "b": 2}')
+
+    assert put(engine, every_seconds=60, payload='{ "b":2,"a":1 }') == first
+
+
+def test_an_edit_gives_it_another_tag_and_goes_on_from_where_it_was(engine: Engine) -> None:
+    first = due(engine)
+
+    edited = edit(engine, priority=9)
+
+    assert (edited.version, edited.tag != first.tag) == (2, True)
+    assert edited.decided_until == first.decided_until
+    fire(engine)
+    assert decided(engine) == [("fired", "on_time")]
+
+
+def edit(engine: Engine, **changes: Any) -> Schedule:
+    with transaction(engine) as connection:
+        make: Make = lambda found, _: replace(found.definition, **changes)  # type: ignore[union-attr]  # noqa: E731 - it is there
+        return editing.put(connection, NAME, make, editing.ANYBODY)[0]
+
+
+def test_an_interval_keeps_its_beat_when_its_schedule_is_put_again(engine: Engine) -> None:
+    first = put(engine, every_seconds=60)
+    let_pass(engine, 7)
+
+    again = put(engine, every_seconds=60)
+    slower = put(engine, every_seconds=120)
+
+    assert again.definition.anchor_at == slower.definition.anchor_at == get(engine).definition.anchor_at
+    assert again.definition.anchor_at != first.definition.anchor_at
+
+
+def test_an_interval_begins_at_its_start(engine: Engine) -> None:
+    start = scenes.database_now(engine) + timedelta(hours=5)
+
+    stored = put(engine, every_seconds=60, start_at=start)
+
+    assert stored.definition.anchor_at == stored.next_at == start
+
+
+def test_another_timing_begins_now_and_says_what_it_left(engine: Engine) -> None:
+    missed(engine, 3)
+
+    edited = edit(engine, every_seconds=7200.0)
+
+    assert [(row["reason"], row["count"]) for row in history(engine)] == [("edited", 3)]
+    assert edited.decided_until == edited.updated_at
+    fire(engine)
+    assert scenes.stored(engine) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"cron": "61 * * * *"}, "cron.minute"),
+        ({"cron": "0 0 30 2 *"}, "cron.day_of_month"),
+        ({"zone": "Mars/Olympus"}, "zone"),
+        ({"every_seconds": 0.5}, "seconds"),
+        ({"once": "2001-01-01T00:00Z"}, "at"),
+    ],
+)
+def test_nothing_is_stored_of_a_timing_that_cannot_be_kept(engine: Engine, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidTiming) as caught:
+        put(engine, **changes)
+
+    assert caught.value.field == field
+    with pytest.raises(NotFound):
+        get(engine)
+
+
+def test_a_start_that_never_comes_before_the_end_is_refused(engine: Engine) -> None:
+    now = scenes.database_now(engine)
+
+    with pytest.raises(InvalidTiming):
+        put(engine, start_at=now, end_at=now - timedelta(days=1))
+    with pytest.raises(InvalidTiming) as caught:
+        put(engine, end_at=now - timedelta(days=1))
+
+    assert caught.value.field == "end_at"
+
+
+def test_a_client_that_knows_another_version_is_told(engine: Engine) -> None:
+    first = write(engine, Expected(absent=True))
+
+    with pytest.raises(PreconditionFailed) as caught:
+        write(engine, Expected(absent=True), priority=9)
+    assert caught.value.tag == first.tag
+    with pytest.raises(PreconditionFailed):
+        write(engine, Expected(frozenset({"something else"})), priority=9)
+    second = write(engine, Expected(frozenset({"something else", first.tag})), priority=9)
+    third = write(engine, Expected(frozenset({"*"})), priority=8)
+
+    assert (second.version, third.version) == (2, 3)
+
+
+def test_a_client_that_knows_a_deleted_one_is_told(engine: Engine) -> None:
+    first = put(engine)
+    remove(engine)
+    with pytest.raises(PreconditionFailed):
+        write(engine, Expected(frozenset({first.tag})))
+
+    second = put(engine)
+
+    assert second.tag != first.tag, "though both are of the first version"
+
+
+def test_a_pause_is_told_as_skipped_and_not_made_up_for(engine: Engine) -> None:
+    due(engine)
+    paused = pause(engine)
+    let_pass(engine, 3 * 3600)
+    assert fire(engine).told == []
+
+    resumed = resume(engine)
+
+    assert (paused.paused_at is None, resumed.paused_at) == (False, None)
+    assert [(row["reason"], row["count"]) for row in history(engine)] == [("paused", 4)]
+    fire(engine)
+    assert scenes.stored(engine) == 0
+    let_pass(engine, 3600)
+    fire(engine)
+    assert scenes.stored(engine) == 1
+
+
+def test_pausing_twice_and_resuming_twice_change_nothing(engine: Engine) -> None:
+    put(engine)
+
+    assert pause(engine) == pause(engine)
+    assert resume(engine) == resume(engine)
+    assert get(engine).version == 3
+
+
+def test_an_edit_during_a_pause_leaves_it_paused(engine: Engine) -> None:
+    missed(engine, 2)
+    pause(engine)
+
+    edited = edit(engine, every_seconds=60.0)
+
+    assert edited.paused_at is not None
+    assert [row["reason"] for row in history(engine)] == ["paused"]
+
+
+@pytest.mark.parametrize("act", [pause, resume, remove])
+def test_what_is_not_there_cannot_be_acted_on(engine: Engine, act: Callable[[Engine], object]) -> None:
+    with pytest.raises(NotFound):
+        act(engine)
+
+
+def test_a_deleted_schedule_fires_no_more_and_its_name_is_free(engine: Engine) -> None:
+    due(engine)
+    remove(engine)
+
+    assert fire(engine).told == []
+    put(engine)
+    assert history(engine) == []
+
+
+def declare(engine: Engine, *names: str, **changes: Any) -> Declared:
+    wanted = {name: (lambda *_: definition(**changes), f"beat_schedule[{name!r}]") for name in names}
+    with transaction(engine) as connection:
+        return editing.declare(connection, wanted)
+
+
+def test_what_code_declares_is_there_and_goes_with_the_code(engine: Engine) -> None:
+    assert declare(engine, "a", "b") == Declared(("a", "b"), (), ())
+    assert declare(engine, "a", "b") == Declared((), (), ())
+    assert declare(engine, "b", priority=9) == Declared(("b",), ("a",), ())
+
+    assert (get(engine, "b").source, get(engine, "b").origin) == (Source.CODE, "beat_schedule['b']")
+    with pytest.raises(NotFound):
+        get(engine, "a")
+
+
+def test_what_the_api_keeps_is_not_taken_over_by_code(engine: Engine) -> None:
+    put(engine, "a")
+
+    assert declare(engine, "a", "b", priority=9) == Declared(("b",), (), ("a",))
+    assert declare(engine) == Declared((), ("b",), ())
+    assert (get(engine, "a").source, get(engine, "a").definition.priority) == (Source.API, 5)
+
+
+def test_what_code_declares_is_edited_there_alone(engine: Engine) -> None:
+    declare(engine, NAME)
+
+    for act in (put, pause, resume, remove):
+        with pytest.raises(ReadOnly, match=r"beat_schedule\['nightly'\]"):
+            act(engine)  # type: ignore[operator]  # each takes an engine alone
+
+
+def test_beginning_to_mind_overlaps_does_not_move_the_instants(engine: Engine) -> None:
+    before = due(engine)
+
+    after = edit(engine, overlap=Overlap.SKIP)
+
+    assert (after.decided_until, after.definition.anchor_at) == (before.decided_until, before.definition.anchor_at)
