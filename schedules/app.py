@@ -11,25 +11,31 @@ from jobs.errors import ConfigurationError
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from jobs.telemetry.monitor import serve
+from schedules.firing import Firing
+from schedules.pulse import Pulse
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
+from tasks import discovery
 from tasks.app import celery_app, settings
 from tasks.publisher import DoorbellPublisher
 from tasks.settings import TaskSettings
 
-METRICS: Final = ("upkeep", "upkeep_seconds")
+METRICS: Final = ("upkeep", "upkeep_seconds", "occurrences", "schedule_lateness_seconds", "jobs_accepted")
 STALE_AFTER: Final = 30.0
 """Seconds without a finished round after which beat is not ready."""
+_KEPT: Final = "penstock_pulse"
+"""The attribute of the app by which the scheduler, which Celery makes, finds its pulse."""
 
 
-def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
-    """Give the app its upkeep. Raises `ConfigurationError` without a broker."""
+def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database: DatabaseSettings) -> Pulse:
+    """Give the app its pulse. Raises `ConfigurationError` without a broker."""
     if tasks.broker_url is None:
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
     instruments = Instruments(CollectorRegistry(), *METRICS)
+    engine = open_engine(database, application_name="penstock-beat", pool_size=2)
     upkeep = Upkeep(
-        engine=open_engine(database, application_name="penstock-beat", pool_size=2),
+        engine=engine,
         publisher=DoorbellPublisher(url, tasks.queues),
         broker_url=url,
         queues=tasks.queues,
@@ -37,7 +43,9 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         settings=chosen,
         instruments=instruments,
     )
-    app.penstock_upkeep = upkeep  # type: ignore[attr-defined]  # how the scheduler, which Celery makes, finds it
+    firing = Firing(engine=engine, settings=chosen, instruments=instruments)
+    pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks)
+    setattr(app, _KEPT, pulse)
 
     @signals.beat_init.connect(weak=False)
     def on_start(**_: Any) -> None:
@@ -48,7 +56,13 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
 
             serve(chosen.beat_metrics_host, chosen.beat_metrics_port, instruments.registry, check)
 
-    return app
+    return pulse
+
+
+def pulse_of(app: Celery) -> Pulse:
+    """Return the pulse of the app, composed by the settings of the environment where nobody has done so yet."""
+    found = getattr(app, _KEPT, None)
+    return found if isinstance(found, Pulse) else compose(app, ScheduleSettings(), settings(), DatabaseSettings())
 
 
 def _keep_our_logging(**_: Any) -> None:
@@ -59,6 +73,7 @@ def run() -> None:
     """Run beat until it is told to stop."""
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     logs.configure(logs.LogSettings(), role="beat")
-    app = compose(celery_app, ScheduleSettings(), settings(), DatabaseSettings())
+    discovery.load(settings().task_modules)  # before Celery imports them, which looks in fewer places
+    compose(celery_app, ScheduleSettings(), settings(), DatabaseSettings())
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
-    app.Beat(loglevel="INFO", quiet=True).run()
+    celery_app.Beat(loglevel="INFO", quiet=True).run()

@@ -1,29 +1,34 @@
-"""Celery's beat, with upkeep as its pulse: ``celery -A schedules.app:celery_app beat`` and ``python -m schedules``."""
+"""Celery's beat with our pulse: ``celery -A schedules.app:celery_app beat`` and ``python -m schedules``."""
 
 from typing import Any
 
 from celery.beat import Scheduler
 
-from schedules.upkeep import Upkeep
+from schedules.app import pulse_of
+from schedules.pulse import Pulse
 
 
-class UpkeepScheduler(Scheduler):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
-    """A scheduler whose tick is a round of upkeep. Any number may run."""
+class JobScheduler(Scheduler):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
+    """A scheduler that fires what PostgreSQL says is due and does upkeep. Any number may run.
+
+    Entries of `beat_schedule` become schedules of source `code`.
+    """
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
-        """Take the upkeep that the composition root has prepared."""
-        self._upkeep: Upkeep = app.penstock_upkeep
+        """Take the pulse that the composition root has prepared, or prepares now."""
+        self._pulse: Pulse = pulse_of(app)
         super().__init__(app, *args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Keep nothing in memory: PostgreSQL says what is due."""
+        """Keep nothing in memory: PostgreSQL says what is due. Raises `ConfigurationError` for what code declares."""
         self.data: dict[str, Any] = {}
+        self._pulse.read_code(self.app)
 
     def tick(self, *_args: Any, **_kwargs: Any) -> float:
-        """Do a round and return the seconds until the next."""
-        return self._upkeep.round()
+        """Fire what is due, look after jobs, and return the seconds until there is something to do."""
+        return self._pulse.beat()
 
     @property
     def info(self) -> str:
         """What Celery prints at the start."""
-        return "    . upkeep -> PostgreSQL"
+        return "    . schedules and upkeep -> PostgreSQL"

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ScheduleSettings(BaseSettings):
-    """How often upkeep looks, and what it keeps."""
+    """How often upkeep looks, what it keeps, and when a schedule's instant was missed."""
 
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
@@ -21,5 +21,13 @@ class ScheduleSettings(BaseSettings):
     keep_finished_days: Annotated[
         float, Field(gt=0, le=3650, description="Finished jobs are deleted after this; open dead letters are kept")
     ] = 30.0
+    missed_after_seconds: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=86_400,
+            description="An instant of a schedule decided later than this was missed: its `catch_up` says what then",
+        ),
+    ] = 60.0
     beat_metrics_host: Annotated[str, Field(description="Where beat answers /metrics and /health")] = "127.0.0.1"
     beat_metrics_port: Annotated[int, Field(ge=0, le=65_535, description="0: no metrics server")] = 0

@@ -56,7 +56,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "event_queue_expires": 60,
         "enable_utc": True,
         "timezone": "UTC",
-        "beat_scheduler": "schedules.beat:UpkeepScheduler",
+        "beat_scheduler": "schedules.beat:JobScheduler",
     }
 
 

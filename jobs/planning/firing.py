@@ -5,14 +5,13 @@ before it commits. Whoever is killed or stopped in between has done nothing, and
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 from sqlalchemy import ARRAY, Connection, RowMapping, Select, Uuid, bindparam, exists, func, select, text
 
-from jobs.calendar.refusal import InvalidTiming
 from jobs.model import JobId
 from jobs.planning import store
 from jobs.planning.decisions import COUNTED, look, settle
@@ -31,6 +30,8 @@ MISSED_AFTER: Final = timedelta(seconds=60)
 """An instant that is decided later than this after its time was missed; `catch_up` says what becomes of it."""
 POSTPONED_BY: Final = timedelta(seconds=60)
 """After which a schedule is looked at again whose timing this process cannot read."""
+HELD_FOR: Final = timedelta(seconds=1)
+"""After which a schedule is looked at again whose job cannot be cancelled, because somebody holds it."""
 #: As in the partial index, word for word.
 _WAITING: Final = text("decision = 'waiting'")
 _LET_GO_AFTER: Final = "5s"
@@ -50,11 +51,11 @@ def fire_due(connection: Connection, *, missed_after: timedelta = MISSED_AFTER, 
     now = _begin(connection)
     rows = connection.execute(due_schedules(limit).with_for_update(skip_locked=True)).mappings().all()
     found = [store.read(row) for row in rows]
-    busy, waiting = _busy(connection, found), _waiting(connection, found)
+    around = _look_around(connection, found)
     orders: list[Order] = []
     instants = 0
     for one in found:
-        orders.append(_order(one, now, missed_after, busy, is_waiting=one.id in waiting))
+        orders.append(_order(one, now, missed_after, around))
         instants += sum(decision.count or COUNTED for decision in orders[-1].decisions)
         if instants >= INSTANTS:
             break
@@ -72,16 +73,39 @@ def _begin(connection: Connection) -> datetime:
     return now
 
 
-def _order(schedule: Schedule, now: datetime, missed_after: timedelta, busy: set[JobId], *, is_waiting: bool) -> Order:
-    still = frozenset(busy.intersection(schedule.open_jobs))
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What besides the clock is decided by."""
+
+    busy: set[JobId]
+    """Jobs of these schedules that have not finished."""
+    held: set[JobId]
+    """Those that are to be cancelled and that somebody else works on at this very moment."""
+    waiting: set[ScheduleId]
+    """Schedules of which an instant waits already."""
+
+
+def _look_around(connection: Connection, found: Sequence[Schedule]) -> _Around:
+    minding = [one for one in found if one.definition.overlap is not Overlap.ALLOW]
+    busy = _busy(connection, minding)
+    ending = [one for one in minding if one.definition.overlap is Overlap.CANCEL]
+    in_the_way = busy.intersection(job_id for one in ending for job_id in one.open_jobs)
+    return _Around(busy, in_the_way - store.lock_jobs(connection, in_the_way), _waiting(connection, minding))
+
+
+def _order(schedule: Schedule, now: datetime, missed_after: timedelta, around: _Around) -> Order:
+    busy = frozenset(around.busy.intersection(schedule.open_jobs))
+    if not around.held.isdisjoint(busy):  # waiting for that would hold up all the others
+        return Order(schedule=replace(schedule, next_at=now + HELD_FOR), decisions=(), busy=busy)
     try:
         due = look(schedule, now, missed_after)
-    except InvalidTiming as error:  # an older release, or older zone data, than that which took it in
-        log.warning("schedule_postponed", schedule=schedule.name, reason=str(error))
-        return Order(schedule=replace(schedule, next_at=now + POSTPONED_BY), decisions=(), busy=still)
-    decisions = settle(schedule.definition.overlap, due.wanted, is_busy=bool(still), is_waiting=is_waiting)
+    except Exception:  # one that an older release, or older zone data, cannot read must not hold up the others
+        log.exception("schedule_postponed", schedule=schedule.name, tenant=schedule.tenant)
+        return Order(schedule=replace(schedule, next_at=now + POSTPONED_BY), decisions=(), busy=busy)
+    is_waiting = schedule.id in around.waiting
+    decisions = settle(schedule.definition.overlap, due.wanted, is_busy=bool(busy), is_waiting=is_waiting)
     moved = replace(schedule, decided_until=due.decided_until, next_at=due.next_at)
-    return Order(schedule=moved, decisions=[*due.skipped, *decisions], busy=still)
+    return Order(schedule=moved, decisions=[*due.skipped, *decisions], busy=busy)
 
 
 def _busy(connection: Connection, found: Iterable[Schedule]) -> set[JobId]:
@@ -89,8 +113,7 @@ def _busy(connection: Connection, found: Iterable[Schedule]) -> set[JobId]:
 
 
 def _waiting(connection: Connection, found: Sequence[Schedule]) -> set[ScheduleId]:
-    """Return which of the schedules have an instant that waits."""
-    ids = [one.id for one in found if one.definition.overlap is not Overlap.ALLOW]
+    ids = [one.id for one in found]
     if not ids:
         return set()
     named = occurrences.c.schedule_id == func.any(bindparam("ids", ids, type_=ARRAY(Uuid())))

@@ -1,7 +1,8 @@
 """A schedule, its definition, and what was decided about an instant of it. Frozen, and free of any database."""
 
+import re
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Self
 from uuid import UUID
 
@@ -11,7 +12,10 @@ from jobs.model import DEFAULT_PRIORITY, JobId, new_job_id
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 
 ScheduleId = UUID
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What a schedule may be called, as a regular expression."""
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_LIMIT: Final = 1000
 """Instants that one catch-up or one backfill may bring."""
 
@@ -74,6 +78,17 @@ class Definition:
             end_at=self.end_at,
             jitter_seconds=self.jitter_seconds,
         )
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a schedule may be called so."""
+    return re.fullmatch(NAME, name) is not None
+
+
+def check(definition: Definition) -> None:
+    """Raise `InvalidTiming` for a definition whose timing cannot be kept; an anchor may be missing still."""
+    is_open = definition.every_seconds is not None and definition.anchor_at is None
+    replace(definition, anchor_at=EPOCH if is_open else definition.anchor_at).rule  # noqa: B018 - reading it checks it
 
 
 #: What says when; a change to one of them makes another timing of it.

@@ -121,6 +121,15 @@ def unfinished(connection: Connection, ids: Iterable[JobId]) -> set[JobId]:
     return set(connection.scalars(select(jobs.c.id).where(named, guard(jobs.c.state.in_(sorted(UNFINISHED))))))
 
 
+def lock_jobs(connection: Connection, ids: Iterable[JobId]) -> set[JobId]:
+    """Lock these jobs and return which of them nobody else held."""
+    wanted = list(ids)
+    if not wanted:
+        return set()
+    named = jobs.c.id == func.any(bindparam("ids", wanted, type_=ARRAY(Uuid())))
+    return set(connection.scalars(select(jobs.c.id).where(named).order_by(jobs.c.id).with_for_update(skip_locked=True)))
+
+
 def _advance_statement() -> Any:
     names = ("id", "decided_until", "next_at", "open_jobs")
     rows = func.json_to_recordset(bindparam("rows", type_=Text()).cast(JSON))

@@ -13,6 +13,8 @@ PREFIX: Final = "penstock_"
 
 #: Seconds. 0.1 is the boundary of the promise on latency.
 FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: Seconds. 1 is the boundary of the promise on schedules.
+LATE: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0, 3600.0, 86_400.0)
 LONG: Final = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
@@ -45,6 +47,8 @@ CONTRACT: Final = (
     Metric("slots_busy", "gauge", (), "Jobs that this worker runs now"),
     Metric("upkeep", "counter", ("step",), "Jobs that upkeep moved or rang, by step"),
     Metric("upkeep_seconds", "histogram", (), "Time of one round of upkeep", FAST),
+    Metric("occurrences", "counter", ("decision", "reason"), "Decisions about the instants of schedules"),
+    Metric("schedule_lateness_seconds", "histogram", (), "From the time of a schedule's instant to its job", LATE),
     Metric("jobs", "gauge", ("queue", "state"), "Unfinished jobs in PostgreSQL"),
     Metric("workers_alive", "gauge", (), "Workers seen in the last 30 s"),
 )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from jobs.database import transaction
 from jobs.model import JobId
@@ -177,6 +177,22 @@ def test_a_running_one_is_asked_to_end_and_the_new_one_does_not_wait(engine: Eng
     assert decided(engine) == [FIRED, FIRED]
     assert scenes.row(engine, job_id)["cancel_requested_at"] is not None
     assert get(engine).open_jobs == tuple(jobs_of(engine))
+
+
+def test_a_job_that_somebody_holds_is_cancelled_later_and_holds_up_nobody(engine: Engine) -> None:
+    job_id = fired(engine, Overlap.CANCEL)
+    due(engine, name="other")
+    with engine.connect() as holder:
+        holder.execute(text("SELECT FROM jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+        fire(engine)
+    assert decided(engine) == [FIRED]
+    assert decided(engine, "other") == [FIRED]
+
+    change(engine, "UPDATE schedules SET next_at = now()")
+    fire(engine)
+
+    assert decided(engine) == [FIRED, FIRED]
+    assert scenes.state(engine, job_id) == "cancelled"
 
 
 def test_of_several_that_replace_each_other_only_the_last_runs(engine: Engine) -> None:

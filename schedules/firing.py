@@ -1,0 +1,103 @@
+"""Firing's clock: schedules that are due become jobs, and beat sleeps until the next one is.
+
+Any number of processes may do it at once. Nothing is kept in memory between two looks.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from jobs.database import reading, transaction
+from jobs.errors import DatabaseUnavailable
+from jobs.planning import firing, store
+from jobs.planning.orders import Outcome, Told
+from jobs.planning.words import Decision
+from jobs.telemetry import logs
+from jobs.telemetry.metrics import Instruments
+from schedules.settings import ScheduleSettings
+
+log = structlog.get_logger()
+
+ROUNDS: Final = 20
+"""Batches that are fired before beat does something else in between."""
+_SHORTEST_PAUSE: Final = 0.01
+_AFTER_TROUBLE: Final = 1.0
+
+
+class Firing:
+    """Fires what is due, batch after batch."""
+
+    def __init__(self, *, engine: Engine, settings: ScheduleSettings, instruments: Instruments) -> None:
+        """Nothing is fired before `round`."""
+        self._engine = engine
+        self._missed_after = timedelta(seconds=settings.missed_after_seconds)
+        self._instruments = instruments
+        self._pause_at_least = _SHORTEST_PAUSE
+
+    def round(self) -> int:
+        """Fire what is due, and what has waited long enough; return how many jobs that made."""
+        try:
+            made = self._fire_all(partial(firing.fire_due, missed_after=self._missed_after))
+            made += self._fire_all(firing.fire_waiting)
+            self._pause_at_least = _SHORTEST_PAUSE
+        except DatabaseUnavailable:
+            log.warning("database_unavailable", doing="firing")
+            self._pause_at_least = _AFTER_TROUBLE
+        except Exception:
+            log.exception("firing_failed")  # the batch was taken back: the next round finds it again
+            self._pause_at_least = _AFTER_TROUBLE
+        else:
+            return made
+        return 0
+
+    def _fire_all(self, take: Callable[[Connection], Outcome]) -> int:
+        made = 0
+        for _ in range(ROUNDS):
+            with transaction(self._engine) as connection:
+                outcome = take(connection)
+            made += self._tell(outcome)
+            if not outcome.is_full:
+                break
+        return made
+
+    def _tell(self, outcome: Outcome) -> int:
+        """Count and log what was decided, once it is committed, and return how many jobs there are of it."""
+        decisions = Counter((told.occurrence.decision.value, told.occurrence.reason.value) for told in outcome.told)
+        for labels, count in decisions.items():
+            self._instruments["occurrences"].labels(*labels).inc(count)
+        fired = [told for told in outcome.told if told.occurrence.decision is Decision.FIRED]
+        kinds = Counter((told.schedule.definition.task, told.schedule.definition.queue) for told in fired)
+        for labels, count in kinds.items():
+            self._instruments["jobs_accepted"].labels(*labels).inc(count)
+        for told in fired:
+            if told.late_seconds is not None:
+                self._instruments["schedule_lateness_seconds"].observe(max(told.late_seconds, 0.0))
+        logs.info_each("occurrences", [self._line(told) for told in outcome.told])
+        return len(fired)
+
+    @staticmethod
+    def _line(told: Told) -> dict[str, Any]:
+        one = told.occurrence
+        return {
+            "schedule": told.schedule.name,
+            "tenant": told.schedule.tenant,
+            "instant": one.instant,
+            "decision": one.decision,
+            "reason": one.reason,
+            "count": one.count,
+            "job_id": one.job_id,
+        }
+
+    def until_next_due(self) -> float:
+        """Return the seconds until a schedule is due, by the database's clock; infinity: none is."""
+        try:
+            with reading(self._engine) as connection:
+                seconds = store.until_next_due(connection)
+        except DatabaseUnavailable:
+            return _AFTER_TROUBLE
+        return float("inf") if seconds is None else max(seconds, self._pause_at_least)

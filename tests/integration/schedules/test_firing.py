@@ -1,0 +1,138 @@
+"""Firing's clock: all that is due is fired, counted and slept for, and trouble ends nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from deploy.stack.ports import free_port
+from jobs.planning import firing as rounds
+from jobs.planning.words import CatchUp
+from jobs.telemetry.metrics import Instruments
+from schedules.app import METRICS
+from schedules.firing import Firing
+from schedules.pulse import Pulse
+from schedules.settings import ScheduleSettings
+from schedules.upkeep import Upkeep
+from tasks.publisher import DoorbellPublisher
+from tasks.settings import TaskSettings
+from tests.integration.jobs import scenes
+from tests.integration.jobs.timetable import change, decided, due, get, jobs_of, missed, put
+from tests.services.databases import connect_to
+
+SETTINGS = ScheduleSettings(missed_after_seconds=60, upkeep_seconds=0.5)
+
+
+@pytest.fixture
+def instruments() -> Instruments:
+    return Instruments(CollectorRegistry(), *METRICS)
+
+
+@pytest.fixture
+def firing(engine: Engine, instruments: Instruments) -> Firing:
+    return Firing(engine=engine, settings=SETTINGS, instruments=instruments)
+
+
+def counted(instruments: Instruments, name: str, **labels: str) -> float | None:
+    return instruments.registry.get_sample_value(f"penstock_{name}", labels)
+
+
+def test_all_that_is_due_is_fired_however_many_batches_that_takes(
+    engine: Engine, firing: Firing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "INSTANTS", 2)
+    for number in range(7):
+        due(engine, name=f"s{number}")
+
+    assert firing.round() == 7
+    assert firing.round() == 0
+
+
+def test_decisions_lateness_and_jobs_are_counted(engine: Engine, firing: Firing, instruments: Instruments) -> None:
+    due(engine, name="a", seconds_ago=5)
+    missed(engine, 3, name="b", catch_up=CatchUp.NONE)
+
+    firing.round()
+
+    assert counted(instruments, "occurrences_total", decision="fired", reason="on_time") == 1
+    assert counted(instruments, "occurrences_total", decision="skipped", reason="missed") == 1
+    assert counted(instruments, "jobs_accepted_total", task="demo.noop", queue="default") == 1
+    assert counted(instruments, "schedule_lateness_seconds_count") == 1
+    assert 5 <= (counted(instruments, "schedule_lateness_seconds_sum") or 0) < 60
+
+
+def test_what_is_missed_is_as_the_setting_says(engine: Engine, instruments: Instruments) -> None:
+    due(engine, seconds_ago=90, catch_up=CatchUp.NONE)
+
+    Firing(engine=engine, settings=ScheduleSettings(missed_after_seconds=600), instruments=instruments).round()
+
+    assert decided(engine) == [("fired", "on_time")]
+
+
+def test_it_sleeps_until_the_next_one_is_due(engine: Engine, firing: Firing) -> None:
+    assert firing.until_next_due() == float("inf")
+
+    put(engine, every_seconds=3600, start_at=scenes.database_now(engine).replace(year=2100))
+    assert firing.until_next_due() > 86_400
+
+    put(engine, "soon", every_seconds=3600)
+    change(engine, "UPDATE schedules SET next_at = now() + interval '30 s' WHERE name = 'soon'")
+    assert 20 < firing.until_next_due() <= 30
+
+
+def test_a_database_that_is_away_costs_a_second(instruments: Instruments) -> None:
+    away = connect_to(f"postgresql://nobody:x@127.0.0.1:{free_port()}/none")
+    firing = Firing(engine=away, settings=SETTINGS, instruments=instruments)
+
+    assert firing.round() == 0
+    assert firing.until_next_due() == 1.0
+    away.dispose()
+
+
+def test_what_nobody_foresaw_ends_no_beat(engine: Engine, firing: Firing) -> None:
+    due(engine)
+    change(engine, "ALTER TABLE occurrences RENAME TO elsewhere")
+    assert firing.round() == 0
+    assert firing.until_next_due() == 1.0
+
+    change(engine, "ALTER TABLE elsewhere RENAME TO occurrences")
+
+    assert firing.round() == 1
+    assert get(engine).next_at is not None
+
+
+@pytest.fixture
+def pulse(engine: Engine, firing: Firing, instruments: Instruments, broker_url: str) -> Iterator[Pulse]:
+    tasks = TaskSettings(broker_url=SecretStr(broker_url))
+    publisher = DoorbellPublisher(broker_url, tasks.queues)
+    upkeep = Upkeep(
+        engine=engine,
+        publisher=publisher,
+        broker_url=broker_url,
+        queues=tasks.queues,
+        window=1000,
+        settings=SETTINGS,
+        instruments=instruments,
+    )
+    yield Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks)
+    publisher.close()
+
+
+def test_one_beat_makes_the_job_and_rings_for_it(engine: Engine, pulse: Pulse) -> None:
+    due(engine)
+
+    pause = pulse.beat()
+
+    (job_id,) = jobs_of(engine)
+    assert scenes.row(engine, job_id)["rung_at"] is not None
+    assert 0 < pause <= 0.5
+
+
+def test_a_beat_comes_when_the_next_schedule_is_due(engine: Engine, pulse: Pulse) -> None:
+    put(engine, every_seconds=3600)
+    pulse.beat()
+    change(engine, "UPDATE schedules SET next_at = now() + interval '0.2 s'")
+
+    assert 0 < pulse.beat() <= 0.2
