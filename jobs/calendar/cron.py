@@ -48,14 +48,13 @@ class Cron:
     hour: int
     month: int
     days: Days
-    repeats: bool
-    """It follows real time, so that it runs in both passes of a repeated hour: its minute or hour begins with `*`, or
-    its hours are all 24."""
+    follows_real_time: bool
+    """Its minute or hour begins with `*`: it runs in both passes of a repeated hour, as in Debian's cron(8)."""
 
     @property
-    def matches_every_hour(self) -> bool:
-        """Whether all 24 hours match, so that the hour after a gap does the work of the one that is missing."""
-        return self.hour == _EVERY_HOUR
+    def runs_every_hour(self) -> bool:
+        """Whether it follows real time through all 24 hours, so that a gap makes it miss nothing."""
+        return self.follows_real_time and self.hour == _EVERY_HOUR
 
     def at_or_after(self, wall: datetime) -> datetime | None:
         """Return the first match from `wall` on (naive, whole seconds); None if there is none for SEARCH_YEARS."""
@@ -144,16 +143,25 @@ def parse_cron(text: str) -> Cron:
     Five fields: minute, hour, day of month, month, day of week. Six: the second stands first, as in Quartz,
     Spring and cronsim. Names and macros may be written in either case.
     """
-    second, minute, hour, day_of_month, month, day_of_week = _split(text)
-    hours = _numbers(HOUR, hour)
+    fields = _split(text)
+    try:
+        return _parse(text, fields)
+    except InvalidTiming as refused:
+        if len(text.split()) == _SIX and _is_valid(text, [fields[-1], *fields[:-1]]):
+            raise InvalidTiming(refused.field, f"{refused.message}; of six fields, the second is the first") from None
+        raise
+
+
+def _parse(text: str, fields: list[str]) -> Cron:
+    second, minute, hour, day_of_month, month, day_of_week = fields
     cron = Cron(
         text=" ".join(text.split()),
         second=_numbers(SECOND, second),
         minute=_numbers(MINUTE, minute),
-        hour=hours,
+        hour=_numbers(HOUR, hour),
         month=_numbers(MONTH, month),
         days=Days.parse(day_of_month, day_of_week),
-        repeats=minute.startswith("*") or hour.startswith("*") or hours == _EVERY_HOUR,
+        follows_real_time=minute.startswith("*") or hour.startswith("*"),
     )
     if not any(_may_have_days(cron, number) for number in range(1, 13)):
         raise DAY_OF_MONTH.refuse(
@@ -163,10 +171,18 @@ def parse_cron(text: str) -> Cron:
     return cron
 
 
+def _is_valid(text: str, fields: list[str]) -> bool:
+    try:
+        _parse(text, fields)
+    except InvalidTiming:
+        return False
+    return True
+
+
 def _split(text: str) -> list[str]:
     if len(text) > LONGEST:
         raise InvalidTiming("cron", f"is longer than {LONGEST} characters; split it into several schedules")
-    fields = text.upper().split()
+    fields = (text.upper() if text.isascii() else text).split()  # capitals of other scripts may be ASCII letters
     if len(fields) == 1 and fields[0].startswith("@"):
         if fields[0] not in _MACROS:
             known = ", ".join(sorted(_MACROS)).lower()

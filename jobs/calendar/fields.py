@@ -27,6 +27,8 @@ class Field:
     names: Mapping[str, int] = field(default_factory=dict)
     also: str = ""
     """What may stand there besides numbers, as people are told."""
+    takes_any_step: bool = False
+    """`*/100,1-7 * MON` is a known way to say the first Monday; `*/90` minutes is a mistake."""
 
     def refuse(self, message: str) -> InvalidTiming:
         """Return the error that names this field."""
@@ -41,7 +43,9 @@ class Field:
 SECOND: Final = Field("second", 0, 59)
 MINUTE: Final = Field("minute", 0, 59)
 HOUR: Final = Field("hour", 0, 23)
-DAY_OF_MONTH: Final = Field("day_of_month", 1, 31, also=", `L` for the last day, `LW` for the last Monday to Friday")
+DAY_OF_MONTH: Final = Field(
+    "day_of_month", 1, 31, also=", `L` for the last day, `LW` for the last Monday to Friday", takes_any_step=True
+)
 MONTH: Final = Field("month", 1, 12, {name: at for at, name in enumerate(_MONTHS, 1)}, " or JAN to DEC")
 DAY_OF_WEEK: Final = Field(
     "day_of_week",
@@ -49,6 +53,7 @@ DAY_OF_WEEK: Final = Field(
     7,
     {name: at for at, name in enumerate(_WEEKDAYS)},
     " (0 and 7 are Sunday) or SUN to SAT, `5#2` for the second Friday, `5L` for the last Friday",
+    takes_any_step=True,
 )
 
 
@@ -118,7 +123,7 @@ def _cure(text: str) -> str | None:
 def _step(kind: Field, text: str, term: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > _LONGEST_NUMBER or int(text) == 0:
         raise kind.refuse(f"the step of `{term}` is not a whole number from 1; write for example `*/2`")
-    if int(text) > kind.high:
+    if int(text) > kind.high and not kind.takes_any_step:
         raise kind.refuse(
             f"the step of `{term}` reaches past {kind.high}, so that it would match once; "
             f"write one number, or use an interval for elapsed time"

@@ -28,9 +28,9 @@ class _Pattern(Protocol):
     """A set of wall-clock times."""
 
     @property
-    def repeats(self) -> bool: ...
+    def follows_real_time(self) -> bool: ...
     @property
-    def matches_every_hour(self) -> bool: ...
+    def runs_every_hour(self) -> bool: ...
     def at_or_after(self, wall: datetime) -> datetime | None: ...
     def at_or_before(self, wall: datetime) -> datetime | None: ...
 
@@ -38,8 +38,8 @@ class _Pattern(Protocol):
 class _SingleWall:
     """The pattern of one date-time."""
 
-    repeats = False
-    matches_every_hour = False
+    follows_real_time = False
+    runs_every_hour = False
 
     def __init__(self, wall: datetime) -> None:
         self._wall = wall
@@ -87,7 +87,8 @@ def run_at(rule: Rule, schedule_id: object, at: datetime) -> datetime:
 
     The offset is a hash of both, so it is spread evenly and needs no store. It moves the run, never the instant.
     """
-    digest = hashlib.blake2b(f"{schedule_id}\n{_aware(at).isoformat()}".encode(), digest_size=8).digest()
+    at = _aware(at)
+    digest = hashlib.blake2b(f"{schedule_id}\n{at.isoformat()}".encode(), digest_size=8).digest()
     width = timedelta(seconds=rule.jitter_seconds) // _TICK
     return at + _TICK * (int.from_bytes(digest) * width >> 64)
 
@@ -182,13 +183,13 @@ def _walls_down(rule: Rule, pattern: _Pattern, first: datetime, last: datetime) 
 
 def _first_wall(rule: Rule, pattern: _Pattern, stretch: Stretch) -> datetime:
     """Return from which wall on the stretch counts: the second pass of a fold does so only for some."""
-    both = pattern.repeats or rule.on_fold == "both"
+    both = pattern.follows_real_time or rule.on_fold == "both"
     return stretch.wall_start if both else stretch.repeated_until
 
 
 def _stands_for_gap(rule: Rule, pattern: _Pattern, stretch: Stretch) -> bool:
     """Tell whether the first instant after a gap runs for times in the gap, without being meant itself."""
-    if not stretch.follows_gap or rule.on_gap == "skip" or pattern.matches_every_hour:
+    if not stretch.follows_gap or rule.on_gap == "skip" or pattern.runs_every_hour:
         return False
     missed = pattern.at_or_after(stretch.start + stretch.offset_before)
     return (

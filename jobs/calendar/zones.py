@@ -19,7 +19,9 @@ ZONE_DATA_VERSION: Final[str] = tzdata.IANA_VERSION
 #: "Factory" is IANA's name for a clock that nobody has set.
 ZONES: Final = frozenset((resources.files("tzdata") / "zones").read_text(encoding="utf-8").split()) - {"Factory"}
 
-_DAY: Final = timedelta(days=1)
+_LOOK: Final = timedelta(days=3)
+"""How far apart a zone is looked at. No zone has ever changed its clock twice within six days."""
+
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -82,7 +84,7 @@ def _stretches(zone: str, year: int) -> Sequence[Stretch]:
     first, last = datetime(year - 1, 1, 1), datetime(year + 2, 1, 1)
     changes = [at for near in (year - 1, year, year + 1) for at in _changes(zone, near) if first < at < last]
     starts = [first, *changes]
-    offsets = [_offset(_load(zone), start) for start in starts]
+    offsets = [_offset(zone_rules(zone), start) for start in starts]
     found = [
         Stretch(start, end, offset, before, after)
         for start, end, offset, before, after in zip(
@@ -94,13 +96,13 @@ def _stretches(zone: str, year: int) -> Sequence[Stretch]:
 
 @lru_cache(maxsize=4096)
 def _changes(zone: str, year: int) -> Sequence[datetime]:
-    """Return when the offset changed in that year; no zone has ever changed twice within a day."""
-    rules = _load(zone)
+    """Return when the offset changed in that year."""
+    rules = zone_rules(zone)
     end = datetime(year + 1, 1, 1)
     found, at = [], datetime(year, 1, 1)
     offset = _offset(rules, at)
     while at < end:
-        following = at + _DAY
+        following = min(at + _LOOK, end)
         if _offset(rules, following) != offset:
             found.append(_change_between(rules, at, following))
             offset = _offset(rules, following)
@@ -123,6 +125,7 @@ def _offset(rules: tzinfo, at: datetime) -> timedelta:
 
 
 @cache
-def _load(zone: str) -> ZoneInfo:
+def zone_rules(zone: str) -> ZoneInfo:
+    """Return what the packaged data say of a zone; `ZoneInfo(name)` would ask the host first."""
     with resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=zone)
