@@ -1,80 +1,84 @@
 """Holds the history of a run to its invariants. `python -m tests.chaos.checker --help` says how."""
 
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from jobs.model import JobId
-from tests.chaos.history import History, Terms, read_history
+from rich.console import Console
 
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """Something that must not be, and is."""
-
-    invariant: str
-    job_id: JobId | None
-    text: str
-
-
-@dataclass
-class Counts:
-    """What a run amounts to."""
-
-    jobs: int = 0
-    acknowledged: int = 0
-    """Jobs that some client was told are accepted."""
-    lost: int = 0
-    """Of those, the ones that are not in the tables."""
-    refused: int = 0
-    """Tries that were refused."""
-    unknown: int = 0
-    """Tries whose client never learned what became of them."""
-    unknown_but_present: int = 0
-    """Of those, the ones whose jobs were stored."""
-    doubled: int = 0
-    """Jobs with more than one accepted completion, and jobs made beyond the first of one idempotency key."""
-    fenced: int = 0
-    """Ends of attempts that were refused and kept as an event."""
-    executions: int = 0
-    extra_executions: int = 0
-    """Executions whose attempt did not succeed."""
-    states: Counter[str] = field(default_factory=Counter)
-    explained: Counter[str] = field(default_factory=Counter)
-    """Extra executions by what explains them: the outcome of their attempt."""
+from jobs.state import Outcome
+from tests.chaos import (  # noqa: F401 - each registers its invariants
+    invariants_executions,
+    invariants_promises,
+    invariants_records,
+    invariants_time,
+)
+from tests.chaos.history import History, Life, Terms, read_history
+from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Register
+from tests.chaos.invariants_records import FENCED
+from tests.chaos.invariants_time import holdings
+from tests.chaos.ledger import Status
+from tests.chaos.report import Counts, Report
 
 
-@dataclass
-class Report:
-    """What the checker found."""
-
-    counts: Counts = field(default_factory=Counts)
-    violations: list[Violation] = field(default_factory=list)
-    facts: dict[str, int] = field(default_factory=dict)
-    """How many facts each invariant was tried on: one that was tried on none has shown nothing."""
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether every invariant held."""
-        return not self.violations
-
-    @property
-    def broken(self) -> set[str]:
-        """The names of the invariants that did not hold."""
-        return {violation.invariant for violation in self.violations}
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as plain values."""
-        return {"clean": self.is_clean} | asdict(self)
-
-
-def check(history: History) -> Report:
-    """Return what is wrong with the history, and how much of it was looked at."""
-    report = Report()
+def check(history: History, watch: Callable[[Life], None] | None = None) -> Report:
+    """Return what is wrong with the history, and how much of it was looked at; `watch` is shown each life as well."""
+    report, register = Report(), Register(history)
     for life in history.lives:
-        report.counts.jobs += life.job is not None
+        for invariant, check_job in OF_A_JOB.items():
+            for found in check_job(life, history.terms):
+                report.note(invariant, life.job_id, found)
+        _count(report.counts, life)
+        _enter(register, life)
+        if watch:
+            watch(life)
+    for invariant, check_run in OF_THE_RUN.items():
+        for job_id, found in check_run(register):
+            report.note(invariant, job_id, found)
+    _count_tries(report.counts, register)
+    report.counts.lost = report.broken["acknowledged-kept"]
+    report.counts.doubled = report.broken["one-completion"] + report.broken["one-key-one-job"]
+    report.broken = +report.broken
     return report
+
+
+def _count(counts: Counts, life: Life) -> None:
+    if life.job:
+        counts.jobs += 1
+        counts.states[life.job.state] += 1
+    counts.acknowledged += any(one.submission.status is Status.ACKNOWLEDGED for one in life.promises)
+    counts.fenced += sum(event.name == FENCED for event in life.events)
+    counts.executions += len(life.executions)
+    for execution in life.executions:
+        attempt = life.attempt_by_number.get(execution.attempt)
+        if attempt is None or attempt.outcome != Outcome.SUCCEEDED:
+            counts.extra_executions += 1
+            counts.explained[(attempt.outcome or "running") if attempt else "nothing"] += 1
+
+
+def _enter(register: Register, life: Life) -> None:
+    job = life.job
+    if job is None:
+        return
+    register.replay_of[job.id] = job.replay_of
+    if job.request_id is not None:
+        register.by_request[job.request_id].append(job.id)
+    # The client's word counts as well: a key that was not stored is not held, and was promised to be.
+    asked = [promise.wanted.unique_key for promise in life.promises if promise.wanted]
+    for key in {key for key in (job.unique_key, *asked) if key and life.events}:
+        held = register.unique[job.tenant, key]
+        held += [(since, until, job.id) for since, until in holdings(life, register.history.at)]
+
+
+def _count_tries(counts: Counts, register: Register) -> None:
+    for one in register.history.ledger.submissions:
+        counts.refused += one.status is Status.REFUSED
+        if one.status is Status.UNKNOWN:
+            counts.unknown += 1
+            counts.unknown_but_present += one.request_id is not None and one.request_id in register.by_request
 
 
 def check_run(
@@ -83,3 +87,43 @@ def check_run(
     """Read what is on record of a run and return what is wrong with it."""
     with read_history(database_url, ledger=ledger, executions=executions, terms=terms) as history:
         return check(history)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's choices."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.checker", description=__doc__)
+    parser.add_argument(
+        "--database-url-from-env",
+        metavar="NAME",
+        nargs="?",
+        const="DATABASE_URL",
+        default="DATABASE_URL",
+        help="environment variable that holds the database's url, which may hold a password; default: DATABASE_URL",
+    )
+    parser.add_argument("--ledger", type=Path, help="what clients were told; without it only the tables are checked")
+    parser.add_argument("--executions", type=Path, help="what tasks wrote down")
+    parser.add_argument(
+        "--drained", action="store_true", help="nothing was left to do: demand that every job has ended"
+    )
+    parser.add_argument("--lease-seconds", type=float, default=Terms().lease_seconds, help="of the run's workers")
+    parser.add_argument("--json", type=Path, help="where to write the report as JSON")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Print what was found; 0 when every invariant held, 1 when one did not, 2 when there is nothing to check."""
+    chosen = parse()
+    url = os.environ.get(chosen.database_url_from_env)
+    if not url:
+        print(f"{chosen.database_url_from_env} is not set: it names the database to check", file=sys.stderr)
+        return 2
+    terms = Terms(drained=chosen.drained, lease_seconds=chosen.lease_seconds)
+    report = check_run(url, ledger=chosen.ledger, executions=chosen.executions, terms=terms)
+    report.show(Console(width=None if sys.stdout.isatty() else 140))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    return 0 if report.is_clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,8 @@ from psycopg.rows import args_row
 from jobs.model import JobId
 from jobs.retry import CRASH_LIMIT
 from jobs.state import Event
-from tests.chaos.executions import Execution, read_executions
 from tests.chaos.ledger import Entries, Operation, Submission, Wanted, read_ledger
+from tests.chaos.recorder import Execution, read_executions
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -52,7 +52,7 @@ class JobRow(NamedTuple):
     cancel_requested_at: datetime | None
     has_result: bool
     result_job_id: str | None
-    """What the result says of itself; see `tests.chaos.executions.proof`."""
+    """What the result says of itself; see `tests.chaos.recorder.proof`."""
     result_attempt: str | None
     error_type: str | None
     reason: str | None
@@ -121,6 +121,8 @@ class Terms:
     """The run waited until nothing was left to do: every job must have reached a final state."""
     lease_seconds: float = 30.0
     """PENSTOCK_LEASE_SECONDS of its workers."""
+    has_executions: bool = False
+    """Executions were recorded; without them nothing is concluded from their absence."""
     crash_limit: int = CRASH_LIMIT
     clocks_apart_seconds: float = 0.1
     """By how much the clocks of PostgreSQL and of a task's host may differ. 0.1 suits one machine."""
@@ -177,8 +179,6 @@ class History:
     """In the order of the jobs' ids; to be gone through once."""
     keys: Sequence[KeyRow] = ()
     ledger: Entries = field(default_factory=Entries)
-    has_executions: bool = False
-    """Executions were recorded; without them nothing is concluded from their absence."""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     """The moment that the tables show."""
     terms: Terms = field(default_factory=Terms)
@@ -202,7 +202,8 @@ def read_history(
         assert row is not None
         keys = list(_rows(connection, "keys", _KEYS, KeyRow))
         lives = told_of(_merged(connection), entries, ran)
-        yield History(lives, keys, entries, executions is not None, row[0], terms or Terms())
+        agreed = replace(terms or Terms(), has_executions=executions is not None)
+        yield History(lives, keys, entries, row[0], agreed)
 
 
 def told_of(lives: Iterable[Life], entries: Entries, executions: Iterable[Execution]) -> Iterator[Life]:

@@ -1,5 +1,6 @@
 """What an invariant is: a name, a sentence, and a function that goes through facts and says of each if it holds."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,24 +17,19 @@ RunFindings = Iterator[tuple[JobId | None, str | None]]
 JobCheck = Callable[[Life, Terms], Findings]
 
 
-class Stub(NamedTuple):
-    """What is kept of each job until all have been seen."""
-
-    task: str
-    state: str
-    request_id: str | None
-    replay_of: JobId | None
-    held: "tuple[tuple[datetime, datetime], ...]"
-    """When the job held its unique key for certain."""
-
-
 @dataclass
 class Register:
-    """What the invariants of the whole run are judged by."""
+    """What is kept of every job until all have been seen: what the invariants of the whole run are judged by."""
 
     history: History
-    jobs: dict[JobId, Stub] = field(default_factory=dict)
-    unique: dict[tuple[str, str], list[JobId]] = field(default_factory=dict)
+    replay_of: dict[JobId, JobId | None] = field(default_factory=dict)
+    """Every job that is there, and which one it replays."""
+    by_request: dict[str, list[JobId]] = field(default_factory=lambda: defaultdict(list))
+    """The jobs that each request stored."""
+    unique: dict[tuple[str, str], list[tuple[datetime, datetime, JobId]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Since when, until when and by whom each unique key of a tenant was held."""
 
 
 RunCheck = Callable[[Register], RunFindings]
@@ -44,6 +40,12 @@ class Invariant(NamedTuple):
 
     name: str
     says: str
+    """Its sentence first."""
+
+    @property
+    def sentence(self) -> str:
+        """The first line of what it says."""
+        return self.says.partition("\n")[0]
 
 
 OF_A_JOB: Final[dict[Invariant, JobCheck]] = {}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.executions import RETURNED, Recorder, read_executions
 from tests.chaos.ledger import Call, Ledger, Operation, Status, Submission, Wanted, fingerprint, read_ledger
+from tests.chaos.recorder import RETURNED, Recorder, read_executions
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 JOB = uuid.UUID(int=7)

@@ -1,0 +1,159 @@
+"""What clients were told, held to the tables: the reason for the rest."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from jobs.model import JobId
+from jobs.state import Event
+from tests.chaos.history import JobRow, Life, Promise, Terms
+from tests.chaos.invariant import Findings, Register, RunFindings, of_a_job, of_the_run
+from tests.chaos.ledger import Call, Status, Submission
+
+#: The events of which an acknowledged call must have left one.
+TRACES = {
+    Call.CANCEL: {"cancel", "cancel_requested"},
+    Call.RETRY: {"redrive"},
+    Call.REPLAY: {"replayed"},
+    Call.DISCARD: {"discarded"},
+}
+
+
+@of_a_job("acknowledged-kept")
+def acknowledged_kept(life: Life, _: Terms) -> Findings:
+    """No job is lost of which a client was told that it is accepted."""
+    told = [promise for promise in life.promises if promise.submission.status is Status.ACKNOWLEDGED]
+    if told:
+        yield None if life.job else f"was acknowledged at {told[0].submission.answered_at}, and is not there"
+
+
+@of_a_job("kept-as-asked")
+def kept_as_asked(life: Life, _: Terms) -> Findings:
+    """An acknowledged job is the one that was asked for, stored by the request that was told so."""
+    if life.job is None:
+        return
+    for promise in life.promises:
+        for name, asked, kept in _compared(promise, life.job, life):
+            yield None if asked == kept else f"{name} was to be {asked}, and is {kept}"
+
+
+def _compared(promise: Promise, job: JobRow, life: Life) -> Iterator[tuple[str, Any, Any]]:
+    """Go through what the client said, each beside what is kept of it."""
+    submission, wanted = promise.submission, promise.wanted
+    if submission.request_id is not None and not submission.replayed:
+        yield "request_id", submission.request_id, job.request_id
+    if wanted is None:
+        return
+    for name in ("task", "queue", "priority", "unique_key"):
+        asked = getattr(wanted, name)
+        if asked is not None:
+            yield name, asked, getattr(job, name)
+    if wanted.payload is not None:
+        yield "payload", json.loads(json.dumps(wanted.payload)), json.loads(job.payload)
+    if any(event.name in {Event.RETRY, Event.REDRIVE} for event in life.events):
+        return  # these write anew what follows
+    yield "expires_at", wanted.expires_at, job.expires_at
+    if wanted.run_at is not None:
+        yield "run_at", max(wanted.run_at, job.created_at), job.run_at
+    if wanted.delay_seconds is not None:
+        yield "run_at", job.created_at + timedelta(seconds=wanted.delay_seconds), job.run_at
+
+
+@of_a_job("calls-on-record")
+def calls_on_record(life: Life, _: Terms) -> Findings:
+    """An operator's call that was acknowledged is in the job's history, once for each."""
+    for call, names in TRACES.items():
+        done = sum(one.call is call and one.status is Status.ACKNOWLEDGED for one in life.operations)
+        if not done:
+            continue
+        left = sum(event.name in names for event in life.events)
+        # A cancel may be asked for again, and a job that did not fail is replayed without a trace of its own.
+        needed = done if call in {Call.RETRY, Call.DISCARD} else 1
+        if call is not Call.REPLAY or any(event.state == "failed" for event in life.events):
+            yield None if left >= needed else f"{done} {call} acknowledged, and {left} on record"
+
+
+@of_the_run("replays-have-a-source")
+def replays_have_a_source(register: Register) -> RunFindings:
+    """A replay is a new job that names the one it repeats, and every acknowledged one is there."""
+    for job_id, source in register.replay_of.items():
+        if source is not None:
+            yield job_id, None if source in register.replay_of else f"replays {source}, which is not there"
+    for one in register.history.ledger.operations:
+        if one.call is Call.REPLAY and one.status is Status.ACKNOWLEDGED and one.new_job_id is not None:
+            right = register.replay_of.get(one.new_job_id) == one.job_id
+            yield one.new_job_id, None if right else f"was told to replay {one.job_id}"
+
+
+@of_the_run("one-key-one-job")
+def one_key_one_job(register: Register) -> RunFindings:
+    """Every answer under one idempotency key names the same jobs, and no try of it stored others."""
+    tries: dict[str, list[Submission]] = defaultdict(list)
+    for submission in register.history.ledger.submissions:
+        if submission.key is not None:
+            tries[submission.key].append(submission)
+    for key, same in tries.items():
+        named = {one.job_ids for one in same if one.status is Status.ACKNOWLEDGED and one.job_ids}
+        first = min(min(named)) if named else None
+        yield first, f"key {key!r} was answered with {len(named)} different jobs" if len(named) > 1 else None
+        stored = _stored_by(register, same)
+        surplus = len(stored) - max((len(one.jobs) for one in same), default=0)
+        yield first, f"key {key!r} stored {surplus} jobs too many" if stored and surplus > 0 else None
+
+
+def _stored_by(register: Register, tries: Sequence[Submission]) -> set[JobId]:
+    requests = {one.request_id for one in tries if one.request_id is not None}
+    return {job_id for request in requests for job_id in register.by_request.get(request, ())}
+
+
+@of_the_run("one-key-one-request")
+def one_key_one_request(register: Register) -> RunFindings:
+    """No two different requests were accepted under one idempotency key."""
+    accepted: dict[str, set[str]] = defaultdict(set)
+    for one in register.history.ledger.submissions:
+        if one.key is not None and one.fingerprint is not None and one.status is Status.ACKNOWLEDGED:
+            accepted[one.key].add(one.fingerprint)
+    for key, requests in accepted.items():
+        yield None, f"key {key!r} accepted {len(requests)} different requests" if len(requests) > 1 else None
+
+
+@of_the_run("keys-on-record")
+def keys_on_record(register: Register) -> RunFindings:
+    """The receipts that are kept under an idempotency key are those that were given, for as long as the key is kept."""
+    kept = defaultdict(set)
+    for row in register.history.keys:
+        kept[row.key].add(row.job_ids)
+    for one in register.history.ledger.submissions:
+        if one.key is not None and one.status is Status.ACKNOWLEDGED and one.job_ids:
+            right = one.job_ids in kept[one.key]
+            yield one.job_ids[0], None if right else f"key {one.key!r} keeps {kept[one.key] or 'nothing'}"
+    for row in register.history.keys:
+        missing = [job_id for job_id in row.job_ids if job_id not in register.replay_of]
+        yield None, f"key {row.key!r} keeps {missing}, which are not there" if missing else None
+
+
+@of_the_run("requests-whole")
+def requests_whole(register: Register) -> RunFindings:
+    """A request stored all of its jobs or none."""
+    for one in register.history.ledger.submissions:
+        if one.request_id is not None and one.jobs:
+            stored = register.by_request.get(one.request_id, [])
+            right = len(stored) in {0, len(one.jobs)}
+            yield (
+                next(iter(stored), None),
+                None if right else f"request {one.request_id} stored {len(stored)} of {len(one.jobs)}",
+            )
+
+
+@of_the_run("refused-left-nothing")
+def refused_left_nothing(register: Register) -> RunFindings:
+    """A request that was refused stored nothing."""
+    for one in register.history.ledger.submissions:
+        if one.status is Status.REFUSED and one.request_id is not None:
+            stored = register.by_request.get(one.request_id, [])
+            yield (
+                next(iter(stored), None),
+                f"request {one.request_id} was refused, and stored {len(stored)}" if stored else None,
+            )

@@ -1,0 +1,181 @@
+"""Each invariant catches a small history that breaks it, and passes a legal one beside it."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobs.state import Event, JobState, Outcome, Reason
+from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN
+from tests.chaos.ledger import Call, Wanted
+from tests.chaos.report import Report
+from tests.chaos.tales import (
+    DAWN,
+    UNKNOWN_ID,
+    Tale,
+    acknowledged,
+    judged,
+    key_row,
+    operated,
+    refused,
+    with_attempt,
+    with_event,
+    without_event,
+)
+
+HOUR = timedelta(hours=1)
+DONE = Tale().start().succeed()
+TRIED_TWICE = Tale().start().err().move(Event.ENQUEUE).start().succeed()
+LOST_ONCE = Tale().start().lose().start().succeed()
+DEAD = Tale().start().fail()
+CANCELLED = Tale().move(Event.CANCEL)
+
+
+def tale(**facts: Any) -> Tale:
+    """Return a job that waits for an hour."""
+    return Tale(state=JobState.SCHEDULED, run_at=DAWN + HOUR, **facts)
+
+
+def unique(**facts: Any) -> Tale:
+    """Return a job with a unique key."""
+    return Tale(unique_key="one", **facts)
+
+
+def crashed(times: int) -> Tale:
+    """Return a job that was lost so many times and failed with the last."""
+    told = Tale()
+    for _ in range(times - 1):
+        told.start().lose()
+    return told.start().fail(Reason.CRASHED, Outcome.LOST)
+
+
+def asked(**facts: Any) -> Report:
+    """Return what is said of a job of which the client asked for `facts`."""
+    job = Tale(expires_at=DAWN + HOUR).start().succeed()
+    given: dict[str, Any] = {"task": "chaos.quick", "expires_at": DAWN + HOUR, "payload": {}}
+    return judged(job, ledger=[acknowledged(job.id, jobs=(Wanted(**given | facts),))])
+
+
+#: For each invariant: a legal history, and one that breaks it.
+CASES: dict[str, tuple[Report, Report]] = {
+    "no-orphans": (judged(DONE), judged(replace(DONE.life(), job=None))),
+    "events-numbered": (judged(DONE), judged(without_event(DONE.life(), 2))),
+    "events-in-order": (judged(DONE), judged(with_event(DONE.life(), 2, at=DAWN - HOUR))),
+    "transitions-legal": (judged(TRIED_TWICE), judged(Tale().start().err().start().succeed())),
+    "final-is-final": (
+        judged(Tale().start().fail().redrive().start().succeed()),
+        judged(Tale().start().fail().start()),
+    ),
+    "one-completion": (judged(DONE), judged(Tale().start().succeed().start().succeed())),
+    "attempts-numbered": (judged(TRIED_TWICE), judged(DONE.life(attempt=2))),
+    "attempts-ended": (judged(TRIED_TWICE), judged(with_attempt(TRIED_TWICE.life(), 1, outcome=None))),
+    "attempts-apart": (judged(LOST_ONCE), judged(with_attempt(LOST_ONCE.life(), 1, finished_at=DAWN + HOUR))),
+    "outcomes-told": (judged(TRIED_TWICE), judged(with_attempt(TRIED_TWICE.life(), 1, outcome=Outcome.LOST))),
+    "counts-agree": (judged(TRIED_TWICE), judged(TRIED_TWICE.life(error_count=0))),
+    "crashes-limited": (judged(crashed(3)), judged(crashed(4))),
+    "dead-letters-explained": (judged(DEAD), judged(DEAD.life(reason=Reason.CRASHED))),
+    "dead-letters-closed-on-record": (
+        judged(Tale(closed_at=DAWN).start().fail().tell("discarded")),
+        judged(DEAD.life(closed_at=DAWN)),
+    ),
+    "cancel-kept": (
+        judged(Tale().start().tell("cancel_requested").end(Event.CANCEL, Outcome.CANCELLED)),
+        judged(Tale().start().tell("cancel_requested").lose().start().succeed()),
+    ),
+    "fenced-for-cause": (
+        judged(Tale().start().lose().start().tell("fenced", fenced_attempt=1, outcome="succeeded").succeed()),
+        judged(Tale().start().tell("fenced", fenced_attempt=1, outcome="succeeded").succeed()),
+    ),
+    "drained": (judged(DONE, drained=True), judged(Tale(), drained=True)),
+    "not-before-run-at": (
+        judged(tale().wait(3600).move(Event.ENQUEUE).start().succeed()),
+        judged(tale().move(Event.ENQUEUE)),
+    ),
+    "not-after-expiry": (
+        judged(Tale(expires_at=DAWN + HOUR).start().succeed()),
+        judged(Tale(expires_at=DAWN + HOUR).wait(3660).start().succeed()),
+    ),
+    "nothing-starts-after-an-end": (
+        judged(Tale().start().end(Event.CANCEL, Outcome.CANCELLED).redrive().start().succeed()),
+        judged(Tale().move(Event.CANCEL).start()),
+    ),
+    "rescued-after-its-lease": (judged(LOST_ONCE), judged(LOST_ONCE, lease_seconds=60)),
+    "unique-key-held-once": (
+        judged(unique().start().succeed(), unique(at=DAWN + HOUR)),
+        judged(unique(), unique(at=DAWN + HOUR)),
+    ),
+    "attempts-run-once": (judged(DONE), judged(Tale().start().run().succeed())),
+    "extra-executions-explained": (
+        judged(Tale().start().run(ended=60).lose().start().succeed()),
+        judged(Tale().start().run(ended=60).err().move(Event.ENQUEUE).start().succeed()),
+    ),
+    "runs-within-its-attempt": (judged(DONE), judged(Tale().start().run(began=-1).lose().start().succeed())),
+    "success-was-run": (judged(DONE), judged(replace(DONE.life(), executions=[]))),
+    "result-of-the-accepted": (judged(TRIED_TWICE), judged(TRIED_TWICE.life(result_attempt="1"))),
+    "acknowledged-kept": (
+        judged(DONE, ledger=[acknowledged(DONE.id)]),
+        judged(ledger=[acknowledged(UNKNOWN_ID)]),
+    ),
+    "kept-as-asked": (asked(), asked(task="chaos.naps")),
+    "calls-on-record": (
+        judged(CANCELLED, ledger=[operated(Call.CANCEL, CANCELLED.id)]),
+        judged(DONE, ledger=[operated(Call.CANCEL, DONE.id)]),
+    ),
+    "replays-have-a-source": (
+        judged(DONE, Tale(replay_of=DONE.id)),
+        judged(DONE, Tale(replay_of=UNKNOWN_ID)),
+    ),
+    "one-key-one-job": (
+        judged(
+            DONE, ledger=[acknowledged(DONE.id, key="k"), acknowledged(DONE.id, key="k")], keys=[key_row("k", DONE.id)]
+        ),
+        judged(DONE, DEAD, ledger=[acknowledged(DONE.id, key="k"), acknowledged(DEAD.id, key="k")]),
+    ),
+    "one-key-one-request": (
+        judged(DONE, ledger=[acknowledged(DONE.id, key="k", fingerprint="a")], keys=[key_row("k", DONE.id)]),
+        judged(
+            DONE,
+            ledger=[acknowledged(DONE.id, key="k", fingerprint=name) for name in "ab"],
+            keys=[key_row("k", DONE.id)],
+        ),
+    ),
+    "keys-on-record": (
+        judged(DONE, ledger=[acknowledged(DONE.id, key="k")], keys=[key_row("k", DONE.id)]),
+        judged(DONE, ledger=[acknowledged(DONE.id, key="k")]),
+    ),
+    "requests-whole": (
+        judged(Tale(request_id="r"), ledger=[acknowledged(request_id="r", jobs=(Wanted(task="t"),))]),
+        judged(Tale(request_id="r"), ledger=[acknowledged(request_id="r", jobs=(Wanted(task="t"),) * 2)]),
+    ),
+    "refused-left-nothing": (
+        judged(Tale(request_id="r"), ledger=[refused(request_id="other")]),
+        judged(Tale(request_id="r"), ledger=[refused(request_id="r")]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_history_that_breaks_an_invariant_is_caught(name: str) -> None:
+    _, broken = CASES[name]
+
+    assert name in broken.broken
+    assert [violation.text for violation in broken.violations if violation.invariant == name]
+    assert not broken.is_clean
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_its_legal_neighbour_passes_and_was_looked_at(name: str) -> None:
+    legal, _ = CASES[name]
+
+    assert legal.violations == []
+    assert legal.facts[name] > 0
+    assert legal.is_clean
+
+
+def test_every_invariant_has_a_case_and_says_what_it_is() -> None:
+    invariants = [*OF_A_JOB, *OF_THE_RUN]
+
+    assert [one.name for one in invariants] == list(dict.fromkeys(one.name for one in invariants))
+    assert {one.name for one in invariants} == set(CASES)
+    assert [one.name for one in invariants if not one.sentence.endswith(".")] == []
