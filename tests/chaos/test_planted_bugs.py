@@ -7,11 +7,8 @@ The same history acted out by the build as it is breaks nothing.
 
 import importlib
 import os
-import re
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,53 +16,14 @@ import pytest
 
 from deploy.stack.home import ROOT
 from tests.chaos.checker import check_run
+from tests.chaos.planting import DoesNotApply, Planted, build
 from tests.chaos.report import Report
 from tests.chaos.stage import EXECUTIONS, LEDGER, PLOTS, perform
 
 PLANTED: Final = Path(__file__).parent / "planted"
 SECONDS: Final = 60
-_HEADER: Final = re.compile(r"^(?P<name>Breaks|Plot): (?P<value>.+)$", re.MULTILINE)
-_CHANGED: Final = re.compile(r"^--- a/(.+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A patch, with what its header says."""
-
-    patch: Path
-    plot: str
-    """Module and function."""
-    breaks: frozenset[str]
-
-    @classmethod
-    def read(cls, patch: Path) -> "Planted":
-        """Return the bug that `patch` plants."""
-        found = {match["name"]: match["value"] for match in _HEADER.finditer(patch.read_text())}
-        return cls(patch, found["Plot"], frozenset(found["Breaks"].split(", ")))
-
-    @property
-    def scene(self) -> tuple[str, str]:
-        """The plot's module and name."""
-        module, _, name = self.plot.partition(":")
-        return f"tests.chaos.{module}", name
-
-
 BUGS: Final = [Planted.read(patch) for patch in sorted(PLANTED.glob("*.patch"))]
 PLOTTED: Final = sorted({bug.scene for bug in BUGS})
-
-
-def build(bug: Planted, folder: Path) -> Path:
-    """Return a folder with a copy of the packages that the patch changes, and the bug planted in them."""
-    for package in {changed.partition("/")[0] for changed in _CHANGED.findall(bug.patch.read_text())}:
-        shutil.copytree(ROOT / package, folder / package)
-    applied = subprocess.run(
-        ["git", "apply", "-C1", str(bug.patch)], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert applied.returncode == 0, (
-        f"{bug.patch.name} no longer applies: the code it breaks has changed. "
-        f"Make the patch anew, so that the checker is still tried on this bug.\n{applied.stderr}"
-    )
-    return folder
 
 
 def judged(name: str, database_url: str, folder: Path) -> Report:
@@ -77,7 +35,7 @@ def judged(name: str, database_url: str, folder: Path) -> Report:
 def test_a_planted_bug_is_caught_by_name(bug: Planted, database_url: str, tmp_path: Path) -> None:
     module, name = bug.scene
     importlib.import_module(module)
-    bad = build(bug, tmp_path / "build")
+    bad = build(bug, ROOT, tmp_path / "build")
     environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": f"{bad}{os.pathsep}{ROOT}"}
 
     acted = subprocess.run(
@@ -114,3 +72,30 @@ def test_every_plot_has_a_bug_that_it_brings_out() -> None:
         importlib.import_module(module)
 
     assert set(PLOTS) == {name for _, name in PLOTTED}
+
+
+def pond_with(line: str, folder: Path) -> tuple[Planted, Path]:
+    """Return a patch that changes `line` in a file of three lines, two of them the same, and the file's home."""
+    (folder / "source/pond").mkdir(parents=True)
+    (folder / "source/pond/fish.py").write_text("carp = 1\npike = 2\npike = 2\n")
+    patch = folder / "01-fish.patch"
+    header = "Breaks: a, b\nPlot: plots:any\n\n--- a/pond/fish.py\n+++ b/pond/fish.py\n"
+    patch.write_text(f"{header}@@ -7 +7 @@\n-{line}\n+eel\n")
+    return Planted.read(patch), folder / "source"
+
+
+def test_a_patch_finds_its_place_by_what_stands_there(tmp_path: Path) -> None:
+    bug, source = pond_with("carp = 1", tmp_path)
+
+    built = build(bug, source, tmp_path / "build")
+
+    assert (built / "pond/fish.py").read_text() == "eel\npike = 2\npike = 2\n"
+    assert (bug.breaks, bug.scene) == ({"a", "b"}, ("tests.chaos.plots", "any"))
+
+
+@pytest.mark.parametrize(("line", "times"), [("carp = 2", 0), ("pike = 2", 2)])
+def test_a_patch_of_which_the_code_has_changed_says_so(line: str, times: int, tmp_path: Path) -> None:
+    bug, source = pond_with(line, tmp_path)
+
+    with pytest.raises(DoesNotApply, match=rf"01-fish.patch no longer applies: pond/fish.py has {times} times\n{line}"):
+        build(bug, source, tmp_path / "build")
