@@ -1,10 +1,12 @@
 """Holds the history of a run to its invariants. `python -m tests.chaos.checker --help` says how."""
 
 import argparse
+import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -29,15 +31,14 @@ def check(history: History, watch: Callable[[Life], None] | None = None) -> Repo
     report, register = Report(), Register(history)
     for life in history.lives:
         for invariant, check_job in OF_A_JOB.items():
-            for found in check_job(life, history.terms):
-                report.note(invariant, life.job_id, found)
+            report.note(invariant, life.job_id, list(check_job(life, history.terms)))
         _count(report.counts, life)
         _enter(register, life)
         if watch:
             watch(life)
     for invariant, check_run in OF_THE_RUN.items():
         for job_id, found in check_run(register):
-            report.note(invariant, job_id, found)
+            report.note(invariant, job_id, [found])
     _count_tries(report.counts, register)
     report.counts.lost = report.broken["acknowledged-kept"]
     report.counts.doubled = report.broken["one-completion"] + report.broken["one-key-one-job"]
@@ -81,11 +82,23 @@ def _count_tries(counts: Counts, register: Register) -> None:
             counts.unknown_but_present += one.request_id is not None and one.request_id in register.by_request
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python from looking through millions of records for cycles again and again: there are none in them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def check_run(
     database_url: str, *, ledger: Path | None = None, executions: Path | None = None, terms: Terms | None = None
 ) -> Report:
     """Read what is on record of a run and return what is wrong with it."""
-    with read_history(database_url, ledger=ledger, executions=executions, terms=terms) as history:
+    with no_collection(), read_history(database_url, ledger=ledger, executions=executions, terms=terms) as history:
         return check(history)
 
 

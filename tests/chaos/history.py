@@ -16,7 +16,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import psycopg
+import pydantic_core
 from psycopg.rows import args_row
+from psycopg.types.json import set_json_loads
 
 from jobs.model import JobId
 from jobs.retry import CRASH_LIMIT
@@ -198,6 +200,7 @@ def read_history(
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         connection.execute("SET TIME ZONE 'UTC'")
+        set_json_loads(pydantic_core.from_json, connection)
         row = connection.execute("SELECT clock_timestamp()").fetchone()
         assert row is not None
         keys = list(_rows(connection, "keys", _KEYS, KeyRow))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+import pydantic_core
+
 PREFIX: Final = "chaos."
 """Of the names of tasks that write records: a job of one of them that succeeded must have an execution on record."""
 RETURNED: Final = "returned"
@@ -70,7 +72,7 @@ def read_executions(path: Path) -> list[Execution]:
     runs: dict[str, Execution] = {}
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            facts = json.loads(line) if line else None
+            facts = pydantic_core.from_json(line) if line else None
         except ValueError:
             continue
         if facts is None:

@@ -1,6 +1,7 @@
 """What the checker found: as an object, as JSON, and as a table for people."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -72,10 +73,10 @@ class Report:
         """Whether every invariant held."""
         return not self.broken
 
-    def note(self, invariant: Invariant, job_id: JobId | None, found: str | None) -> None:
-        """Count a fact, and keep what is wrong with it."""
-        self.facts[invariant.name] += 1
-        if found is not None:
+    def note(self, invariant: Invariant, job_id: JobId | None, findings: Sequence[str | None]) -> None:
+        """Count the facts, and keep what is wrong with them."""
+        self.facts[invariant.name] += len(findings)
+        for found in filter(None, findings):
             self.broken[invariant.name] += 1
             if self.broken[invariant.name] <= KEPT:
                 self.violations.append(Violation(invariant.name, job_id, found))
