@@ -80,6 +80,18 @@ def a_worker_that_wakes_before_the_next(stage: Stage) -> None:
     stage.carry_out(job)
 
 
+@plot()
+def an_end_that_is_reported_twice(stage: Stage) -> None:
+    """A worker that did not hear whether its report was taken reports again."""
+    (job,) = stage.submit()
+    attempt = stage.start(job)
+    assert attempt
+    with stage.running(attempt):
+        pass
+    for _ in range(2):
+        stage.finish(attempt)
+
+
 @plot(lease_seconds=0)
 def two_rescuers(stage: Stage) -> None:
     """Two beats rescue the same job: the second looks before the first has committed."""

@@ -16,11 +16,11 @@ import pytest
 
 from deploy.stack.home import ROOT
 from tests.chaos.checker import check_run
+from tests.chaos.page import PLANTED
 from tests.chaos.planting import DoesNotApply, Planted, build
 from tests.chaos.report import Report
 from tests.chaos.stage import EXECUTIONS, LEDGER, PLOTS, perform
 
-PLANTED: Final = Path(__file__).parent / "planted"
 SECONDS: Final = 60
 BUGS: Final = [Planted.read(patch) for patch in sorted(PLANTED.glob("*.patch"))]
 PLOTTED: Final = sorted({bug.scene for bug in BUGS})

@@ -1,0 +1,58 @@
+"""The tables on the checker's page are what the code says. `python -m tests.chaos.page` writes them anew."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from deploy.stack.home import ROOT
+from tests.chaos import checker, invariants_executions, invariants_promises, invariants_records, invariants_time
+from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN
+from tests.chaos.planting import Planted
+
+PAGE: Final = ROOT / "docs" / "explanation" / "checker.md"
+PLANTED: Final = Path(checker.__file__).parent / "planted"
+SECTIONS: Final = {
+    "What clients were told": invariants_promises,
+    "What the tables say of each other": invariants_records,
+    "When things happened": invariants_time,
+    "What tasks did": invariants_executions,
+}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def invariants() -> Iterator[str]:
+    """Go through the lines that tell of the invariants, by section."""
+    checks = {**OF_A_JOB, **OF_THE_RUN}
+    for heading, module in SECTIONS.items():
+        yield from ("", f"## {heading}", "", "| invariant | says |", "|---|---|")
+        for invariant, check in checks.items():
+            if check.__module__ == module.__name__:
+                yield f"| `{invariant.name}` | {_one_line(invariant.says)} |"
+    yield ""
+
+
+def planted() -> Iterator[str]:
+    """Go through the lines that tell of the bugs."""
+    yield from ("", "| bug | what it does | what the checker names |", "|---|---|---|")
+    for patch in sorted(PLANTED.glob("*.patch")):
+        names = ", ".join(f"`{name}`" for name in sorted(Planted.read(patch).breaks))
+        yield f"| `{patch.stem}` | {_one_line(patch.read_text().partition('Breaks:')[0])} | {names} |"
+    yield ""
+
+
+def page(text: str) -> str:
+    """Return the page with its tables made anew."""
+    parts: Mapping[str, Iterator[str]] = {"invariants": invariants(), "planted": planted()}
+    for name, lines in parts.items():
+        between = re.compile(rf"(<!-- {name}:[^\n]*-->\n).*(<!-- end of {name} -->)", re.DOTALL)
+        made = "\n".join(lines)
+        text = between.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)  # type: ignore[misc]  # binds the loop's value
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
