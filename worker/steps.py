@@ -17,11 +17,13 @@ import structlog
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import TimeLimitExceeded
 from celery import bootsteps
+from celery.worker import state
 
+from jobs.errors import DatabaseUnavailable
 from jobs.model import Failure
 from jobs.state import Event, Outcome
 from worker.execution import Ending, How, run_attempt
-from worker.keeper import Keeper
+from worker.keeper import PAUSE_AFTER_OUTAGE, Keeper
 from worker.running import Running, Settled
 
 log = structlog.get_logger()
@@ -255,10 +257,20 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
         self._parts = parts
 
     def start(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Start the threads and enter the worker among the living."""
-        self._parts.announce()
+        """Start the threads and enter the worker among the living; PostgreSQL is waited for."""
+        while not self._has_announced():
+            state.maybe_shutdown()
+            time.sleep(PAUSE_AFTER_OUTAGE)  # nothing runs yet that could be held up
         self._parts.keeper.start()
         self._parts.heartbeat.start()
+
+    def _has_announced(self) -> bool:
+        try:
+            self._parts.announce()
+        except DatabaseUnavailable:
+            log.warning("database_unavailable", doing="announce")
+            return False
+        return True
 
 
 def begin_drain(keeper: Keeper, drain_seconds: float) -> None:

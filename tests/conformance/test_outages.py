@@ -123,6 +123,36 @@ def test_a_worker_that_starts_without_a_broker_waits_for_it(plant: Plant, broker
     plant.dismiss(early)
 
 
+def test_a_worker_that_starts_without_postgresql_waits_for_it(plant: Plant, postgres_server: PostgresServer) -> None:
+    lane = plant.lane()
+    job_id = plant.submit("demo.echo", lane, message="early")
+
+    postgres_server.stop()
+    try:
+        early = plant.worker(queue=lane, wait=False)
+        pid = early.pid
+        plant.until(lambda: '"doing":"announce"' in early.logs(), "the worker says that it waits")
+    finally:
+        postgres_server.restart()
+
+    assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
+    assert early.pid == pid
+    plant.dismiss(early)
+
+
+def test_a_worker_that_waits_for_postgresql_can_be_told_to_stop(plant: Plant, postgres_server: PostgresServer) -> None:
+    postgres_server.stop()
+    try:
+        early = plant.worker(queue=plant.lane(), wait=False)
+        plant.until(lambda: '"doing":"announce"' in early.logs(), "the worker says that it waits")
+
+        early.stop()
+    finally:
+        postgres_server.restart()
+
+    assert early.container.exit_code == 0
+
+
 def _listeners(plant: Plant, queue: str) -> int:
     """Return how many consumers the broker counts for a queue; Redis counts none."""
     if plant.broker_url.startswith("redis"):
