@@ -25,6 +25,7 @@ from tasks.app import settings as task_settings
 from tasks.settings import TaskSettings
 from tasks.topology import is_redis
 from worker import pool_process
+from worker.ears import Ears
 from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
@@ -36,6 +37,7 @@ METRICS: Final = (
     "attempts_started",
     "attempts_finished",
     "attempts_fenced",
+    "consumer_restarts",
     "doorbells_idle",
     "messages_unreadable",
     "queue_wait_seconds",
@@ -54,6 +56,7 @@ class Parts:
 
     keeper: Keeper
     heartbeat: Heartbeat
+    ears: Ears
     instruments: Instruments
     announce: Callable[[], None]
     leave: Callable[[], None]
@@ -96,7 +99,9 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
         except DatabaseUnavailable:
             return  # its silence says the same a little later
 
-    return Parts(keeper, Heartbeat(keeper, pulse, chosen), instruments, announce, leave)
+    ears = Ears(chosen.deaf_seconds)
+    heartbeat = Heartbeat(keeper, pulse, chosen, ears, lambda: tuple(app.amqp.queues.consume_from))
+    return Parts(keeper, heartbeat, ears, instruments, announce, leave)
 
 
 def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:

@@ -4,10 +4,11 @@ Stock Celery 5.7 ends, or loops for ever, on messages that it cannot take apart:
 one dies of it in turn. Here whatever cannot be read is buried in the queue's dead letter queue.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from amqp.exceptions import NotFound
+from celery.utils.threads import bound_open_broker_sockets  # type: ignore[attr-defined]  # the stubs are older
 from celery.worker.consumer import Consumer
 
 from tasks.settings import DEAD_SUFFIX
@@ -15,6 +16,9 @@ from tasks.topology import DEAD_LENGTH, is_redis
 from worker.outage import Outage, finish_writing
 
 log = structlog.get_logger()
+
+HANG_UP_SECONDS: Final = 1.0
+"""How long the end of a broken connection may take."""
 
 
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
@@ -39,11 +43,19 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
 
         kombu's Redis transport puts messages back as it closes, over a connection that no longer knows its host.
         """
+        self._hang_up_on_monitors()
         try:
             super().on_connection_error_after_connected(exc)
         except Exception as error:  # noqa: BLE001 - it is gone either way
             self.connection = None
             log.warning("connection_not_closed", reason=type(error).__name__)
+
+    def _hang_up_on_monitors(self) -> None:
+        """Give up the connection for events without a goodbye: through a dead network, Celery waits for its answer."""
+        connection = self.event_dispatcher.connection if self.event_dispatcher else None
+        if connection is not None:
+            bound_open_broker_sockets(connection, HANG_UP_SECONDS)
+            connection.collect(socket_timeout=HANG_UP_SECONDS)
 
     def on_close(self) -> None:
         """Leave a connection that is gone. The pool keeps its jobs: their leases hold them, not the connection."""
@@ -54,6 +66,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         inner = super().create_task_handler(*args, **kwargs)
 
         def receive(message: Any) -> None:
+            self.controller.ears.heard()
             try:
                 inner(message)
             except self.connection_errors as error:

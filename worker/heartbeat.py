@@ -8,16 +8,18 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
 import structlog
 from sqlalchemy import Engine
 
-from jobs import attempts, registry
+from jobs import attempts, registry, unheard
 from jobs.attempts import Held
 from jobs.database import transaction
 from jobs.errors import DatabaseUnavailable
+from worker.ears import Ears
 from worker.keeper import Keeper
 from worker.running import Running
 from worker.settings import WorkerSettings
@@ -39,9 +41,13 @@ KILL: Final = signal.SIGKILL
 class Heartbeat:
     """Extends the leases of the keeper's attempts and climbs the ladder of a cancel: asked, interrupted, killed."""
 
-    def __init__(self, keeper: Keeper, engine: Engine, settings: WorkerSettings) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self, keeper: Keeper, engine: Engine, settings: WorkerSettings, ears: Ears, queues: Callable[[], Sequence[str]]
+    ) -> None:
+        """Nothing runs before `start`; `queues` are those that the worker listens to now."""
         self._keeper = keeper
+        self._ears = ears
+        self._queues = queues
         self._engine = engine
         self._settings = settings
         self._stop = threading.Event()
@@ -72,6 +78,7 @@ class Heartbeat:
                 self._beat(third)
             except DatabaseUnavailable:
                 log.warning("database_unavailable", doing="heartbeat")
+                self._climb_on()
             except Exception:
                 log.exception("heartbeat_failed")
 
@@ -89,6 +96,9 @@ class Heartbeat:
                 held = attempts.extend(connection, asked, lease=lease)
             elif running:
                 held = attempts.look(connection, asked)
+            if self._ears.wants_look():
+                age = timedelta(seconds=self._ears.seconds)
+                self._ears.looked(jobs_wait=unheard.is_any_unheard(connection, self._queues(), age))
         if announces:
             self._announced_at = self._answered_at = now
         if extends and running:
@@ -108,6 +118,12 @@ class Heartbeat:
             if mine is not None and mine.cancel_requested and one.cancel_seen_at is None:
                 one.cancel_seen_at = time.monotonic()
             if one.fenced or one.cancel_seen_at is not None:
+                self._climb(one)
+
+    def _climb_on(self) -> None:
+        """Go on with what was asked for before the database went away."""
+        for one in self._keeper.held():
+            if one.ending is None and (one.fenced or one.cancel_seen_at is not None):
                 self._climb(one)
 
     def _climb(self, running: Running) -> None:

@@ -34,6 +34,14 @@ class WorkerSettings(BaseSettings):
     cancel_grace_seconds: Annotated[
         float, Field(ge=0.1, le=3600, description="Between the steps of a cancel: asked, interrupted, killed")
     ] = 5.0
+    deaf_seconds: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=3600,
+            description="A worker with a free slot that hears nothing for so long while a job waits connects anew",
+        ),
+    ] = 60.0
     result_limit_bytes: Annotated[
         int,
         Field(ge=100, le=16_777_216, description="A result that is larger as JSON is replaced by a note of its size"),

@@ -22,6 +22,7 @@ from celery.worker import state
 from jobs.errors import DatabaseUnavailable
 from jobs.model import Failure
 from jobs.state import Event, Outcome
+from worker.ears import Deaf, Ears
 from worker.execution import Ending, How, run_attempt
 from worker.keeper import PAUSE_AFTER_OUTAGE, Keeper
 from worker.running import Running, Settled
@@ -72,6 +73,7 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         """Take the keeper of this worker."""
         super().__init__(consumer, **options)
         self._keeper: Keeper = consumer.controller.keeper
+        self._ears: Ears = consumer.controller.ears
         self._bell: Bell = consumer.controller.bell
         self._in_pool: set[Running] = set()
         self._listening = True
@@ -81,6 +83,7 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         """Watch the bell; Celery calls this for each new connection."""
         self._listening = True
         self._saturated_since = None
+        self._ears.excused()
         hub.add_reader(self._bell.fileno(), self._on_bell, consumer)
         hub.call_repeatedly(0.25, self._on_tick, consumer)
         self._bell.ring()
@@ -129,12 +132,23 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         self._keeper.give_back(waiting)
 
     def _on_tick(self, consumer: Any) -> None:
-        """Notice dead children, and mind whether we listen."""
+        """Notice dead children, and mind whether we listen and hear."""
         maintain = getattr(consumer.pool, "maintain_pool", None)
         if maintain is not None:
             maintain()  # Celery does so every few seconds; a lost child should be told at once
         self._recall()
         self._mind_saturation(consumer)
+        self._mind_deafness(consumer)
+
+    def _mind_deafness(self, consumer: Any) -> None:
+        """Give up a connection on which nothing is heard. Raises `Deaf`, upon which Celery connects anew."""
+        if consumer.connection is None or not self._listening or not self._keeper.has_room:
+            self._ears.excused()
+        elif self._ears.are_deaf:
+            self._ears.restarted()
+            consumer.controller.instruments["consumer_restarts"].inc()
+            log.error("worker_deaf", seconds=self._ears.seconds, then="connects anew")
+            raise Deaf("Jobs wait, a slot is free, and nothing is heard.")
 
     def _mind_saturation(self, consumer: Any) -> None:
         """Stop listening while all slots are held by long jobs, and listen again when one is free."""
@@ -252,6 +266,7 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
         super().__init__(worker, **options)
         parts = worker.app.penstock_parts(worker)
         worker.keeper, worker.heartbeat, worker.instruments = parts.keeper, parts.heartbeat, parts.instruments
+        worker.ears = parts.ears
         worker.bell = Bell()
         worker.keeper.wake = worker.bell.ring
         self._parts = parts

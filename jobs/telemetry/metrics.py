@@ -41,6 +41,7 @@ CONTRACT: Final = (
     Metric("attempts_fenced", "counter", ("task", "queue"), "Attempts whose end was refused"),
     Metric("doorbells_idle", "counter", (), "Doorbells whose job needed no attempt any more"),
     Metric("messages_unreadable", "counter", ("queue",), "Messages that are no doorbell and went to the dead queue"),
+    Metric("consumer_restarts", "counter", (), "Connections made anew because nothing was heard while jobs waited"),
     Metric("queue_wait_seconds", "histogram", ("task", "queue"), "From acceptance to the first start", LONG),
     Metric("run_seconds", "histogram", ("task", "queue"), "From the start of an attempt to its end", LONG),
     Metric("slots", "gauge", (), "Jobs that this worker can run at once"),

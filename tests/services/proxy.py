@@ -50,6 +50,7 @@ class _Link:
     server: socket.socket
     tail: bytes = b""
     swallow: bool = False
+    mute: bool = False
     answered: threading.Event = field(default_factory=threading.Event)
 
     def reset(self) -> None:
@@ -69,6 +70,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._cut: _Cut | None = None
         self._delay = 0.0
+        self._mute: tuple[bytes, bytes, set[_Link]] = (b"", b"", set())
         self._refusing = False
         self._open = threading.Event()
         self._open.set()
@@ -119,6 +121,16 @@ class Proxy:
         """Become a black hole: connections live, and nothing passes in either direction."""
         self._open.clear()
 
+    def mute(self, asked: bytes = b"", keep: bytes = b"") -> None:
+        """Bring clients nothing back on their connections of now, but for the bytes `keep`; new ones are well.
+
+        With `asked` only a connection on which the client sends that from now on is struck.
+        """
+        with self._lock:
+            self._mute = (asked, keep, set(self._links))
+            for link in self._links:
+                link.mute = not asked
+
     def refuse(self) -> None:
         """Cut every connection, and each new one at once."""
         self._refusing = True
@@ -135,6 +147,9 @@ class Proxy:
         """Pass everything again; what was held back goes on its way."""
         with self._lock:
             self._cut = None
+            self._mute = (b"", b"", set())
+            for link in self._links:
+                link.mute = False
         self._delay, self._refusing = 0.0, False
         self._open.set()
 
@@ -172,6 +187,7 @@ class Proxy:
             if self._delay:
                 self._closing.wait(self._delay)
             self._open.wait()
+            link.mute = link.mute or self._is_to_mute(link, chunk)
             cut = self._due(link, chunk)
             if cut is not None:
                 self._do(cut, link, chunk)
@@ -183,6 +199,9 @@ class Proxy:
     def _down(self, link: _Link) -> None:
         while chunk := _read(link.server):
             self._open.wait()
+            if link.mute:
+                keep = self._mute[1]
+                chunk = keep * chunk.count(keep) if keep else b""
             if link.swallow:
                 link.answered.set()
             elif not _write(link.client, chunk):
@@ -190,6 +209,10 @@ class Proxy:
         link.answered.set()
         if not link.swallow:
             self._end(link)
+
+    def _is_to_mute(self, link: _Link, chunk: bytes) -> bool:
+        asked, _, struck = self._mute
+        return bool(asked) and link in struck and asked in chunk
 
     def _due(self, link: _Link, chunk: bytes) -> _Cut | None:
         with self._lock:

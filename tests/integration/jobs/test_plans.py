@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, Engine, Executable, select, text
 
-from jobs import attempts, insertion, search, upkeep
+from jobs import attempts, insertion, search, unheard, upkeep
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.search import Filter
 from jobs.state import JobState
@@ -77,6 +77,15 @@ UPKEEP = {
 @pytest.mark.parametrize("case", UPKEEP.values(), ids=UPKEEP)
 def test_upkeep_finds_its_work_by_index(connection: Connection, explained: Explain, case: Case) -> None:
     hold(case, explained(connection, case.statement))
+
+
+def test_a_worker_that_hears_nothing_asks_by_index(connection: Connection, explained: Explain) -> None:
+    values = {"queues": ["default", "rare"], "age": timedelta(days=9999)}  # no job is as old: all are looked at
+
+    hold(
+        Case(unheard.unheard_jobs(), "jobs_rung", ("queue",), 2 * unheard.LOOKED_AT + 20),
+        explained(connection, unheard.unheard_jobs(), values),
+    )
 
 
 def listed(**wanted: Any) -> Executable:
