@@ -43,8 +43,8 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
 
         kombu's Redis transport puts messages back as it closes, over a connection that no longer knows its host.
         """
-        self._hang_up_on_monitors()
         try:
+            self._hang_up_on_monitors()
             super().on_connection_error_after_connected(exc)
         except Exception as error:  # noqa: BLE001 - it is gone either way
             self.connection = None

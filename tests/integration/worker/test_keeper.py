@@ -112,11 +112,12 @@ def test_an_error_that_nobody_foresaw_strikes_one_attempt_and_its_lease_is_let_r
 def test_what_was_begun_by_a_start_that_was_cut_off_is_given_back_when_no_doorbell_comes(
     engine: Engine, keeper: Keeper, proxy: Proxy, rung: Rung
 ) -> None:
-    proxy.cut(b"INSERT INTO attempts", When.AFTER)
+    proxy.cut(b"INSERT INTO attempts", When.AFTER, then_refuse=True)
 
     rung(3)
-    eventually(lambda: proxy.cuts, 10, "the start was cut off")
-    keeper.forget_waiting()
+    eventually(lambda: read(engine, jobs.c.state) == {"running"}, 10, "the jobs were started, and nobody told")
+    eventually(keeper.forget_waiting, 10, "the broker's connection is gone, and the doorbells with it")
+    proxy.heal()
 
     eventually(lambda: read(engine, jobs.c.state) == {"queued"}, 10, "the jobs were given back")
     assert read(engine, attempts.c.outcome) == {"interrupted"}
