@@ -1,8 +1,15 @@
 """The headers that carry a job: a doorbell as Celery's message protocol 2, without any payload.
 
 Celery documents the protocol under "Message Protocol"; its `id` is the job's id and its `task` the task's
-name, so that Flower and every other monitor names jobs as people know them. `penstock` is the version of
-what is ours in it. A doorbell names one job, or several of one task in `jobs`.
+name, so that Flower and every other monitor names jobs as people know them. A doorbell names one job, or
+several of one task in `jobs`.
+
+Releases run side by side while one takes the place of another, and each writes doorbells that the other may get.
+So a doorbell says two things of itself: `penstock`, the version in which it is written, and `penstock_reads`, the
+least version whose readers may act on it. A reader looks at the second only. What a later version adds, an
+earlier reader does not need: the row is the truth, and a doorbell that names its job has said enough. A version that
+changes what is there already must raise `READS` with it; its doorbells are then left by earlier readers to later
+ones, and never taken for garbage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +21,9 @@ from jobs.errors import PenstockError
 from jobs.model import DEFAULT_PRIORITY, PRIORITIES, Doorbell, JobId
 
 VERSION: Final = 1
-READABLE: Final = frozenset({VERSION})
-"""Versions that this release understands; the next release keeps reading the last one."""
+"""Of the doorbells that this release writes."""
+READS: Final = 1
+"""The least version whose readers may act on them; at most that of the release before, which runs beside this one."""
 
 CONTENT_TYPE: Final = "application/json"
 CONTENT_ENCODING: Final = "utf-8"
@@ -27,7 +35,11 @@ MOST_JOBS: Final = 1000
 
 
 class UnreadableMessage(PenstockError):
-    """This message is not a doorbell that this release understands."""
+    """This message is not a doorbell."""
+
+
+class ForNewerRelease(PenstockError):
+    """This doorbell asks for a newer release than this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +66,22 @@ def headers(bell: Doorbell) -> dict[str, Any]:
         "kwargsrepr": "{...}",
         "ignore_result": True,
         "penstock": VERSION,
+        "penstock_reads": READS,
         "penstock_priority": bell.priority,
     }
 
 
 def read(found: object) -> Ring:
-    """Return what the headers say. Raises `UnreadableMessage`, and nothing else, for whatever they may be."""
+    """Return what the headers say.
+
+    Raises `ForNewerRelease` for a doorbell that this release may not act on, and `UnreadableMessage`, and
+    nothing else, for whatever else they may be.
+    """
     if not isinstance(found, Mapping):
         raise UnreadableMessage("The message has no headers.")
-    version = found.get("penstock")
-    if not isinstance(version, int) or version not in READABLE:
-        raise UnreadableMessage(f"The message has version {version!r}; this release reads {sorted(READABLE)}.")
+    written, least = _versions(found)
+    if least > VERSION:
+        raise ForNewerRelease(f"The message has version {written} and asks for {least}; this release has {VERSION}.")
     task = found.get("task")
     if not isinstance(task, str) or not task:
         raise UnreadableMessage("The message names no task.")
@@ -78,3 +95,13 @@ def read(found: object) -> Ring:
         return Ring(task, tuple(UUID(text) for text in ids), priority)
     except (AttributeError, TypeError, ValueError):
         raise UnreadableMessage("The message names a job by something that is not a UUID.") from None
+
+
+def _versions(found: Mapping[Any, Any]) -> tuple[int, int]:
+    """Return the version that the message is written in, and the least one whose readers may act on it."""
+    written = found.get("penstock")
+    least = found.get("penstock_reads", written)
+    # type(), not isinstance(): True is an int, and no version.
+    if type(written) is not int or type(least) is not int or not 1 <= least <= written:
+        raise UnreadableMessage(f"The message has version {written!r} and asks for {least!r}.")
+    return written, least

@@ -39,6 +39,7 @@ METRICS: Final = (
     "attempts_fenced",
     "consumer_restarts",
     "doorbells_idle",
+    "doorbells_left",
     "messages_unreadable",
     "queue_wait_seconds",
     "run_seconds",

@@ -4,6 +4,7 @@ Stock Celery 5.7 ends, or loops for ever, on messages that it cannot take apart:
 one dies of it in turn. Here whatever cannot be read is buried in the queue's dead letter queue.
 """
 
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -11,12 +12,18 @@ from amqp.exceptions import NotFound
 from celery.utils.threads import bound_open_broker_sockets  # type: ignore[attr-defined]  # the stubs are older
 from celery.worker.consumer import Consumer
 
+from jobs.errors import UnknownTask
+from tasks import messages
+from tasks.messages import ForNewerRelease, UnreadableMessage
 from tasks.settings import DEAD_SUFFIX
 from tasks.topology import DEAD_LENGTH, is_redis
+from worker.doorbells import answer
 from worker.outage import Outage, finish_writing
 
 log = structlog.get_logger()
 
+LEAVE_SECONDS: Final = 1.0
+"""How long a doorbell that is for others is held before it goes back to its queue."""
 HANG_UP_SECONDS: Final = 1.0
 """How long the end of a broken connection may take."""
 
@@ -69,6 +76,8 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
             self.controller.ears.heard()
             try:
                 inner(message)
+            except ForNewerRelease as error:
+                self.leave(message, error)
             except self.connection_errors as error:
                 # kombu's Redis transport lists KeyError as a connection error; one raised here is the message's.
                 if not isinstance(error, KeyError):
@@ -78,6 +87,21 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
                 self.bury(message, error)
 
         return receive
+
+    def leave(self, message: Any, error: BaseException) -> None:
+        """Leave a doorbell to workers of another release, which may stand beside this one.
+
+        It goes back to its queue after a moment, once. What then comes to a worker that cannot act on it again is
+        let go: the row knows of the job, and upkeep rings anew. So no doorbell goes round and round.
+        """
+        queue = str((message.delivery_info or {}).get("routing_key"))
+        log.info("doorbell_left", queue=queue, reason=str(error))
+        self.controller.instruments["doorbells_left"].inc()
+        if (message.delivery_info or {}).get("redelivered"):
+            message.ack_log_error(log, self.connection_errors)
+            return
+        back = partial(answer, self, self.connection, message.reject_log_error, requeue=True)
+        self.timer.call_after(LEAVE_SECONDS, back)
 
     def bury(self, message: Any, error: BaseException | None) -> None:
         """Put a message that nobody can read where a person can look at it, and go on."""
@@ -115,8 +139,15 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         self.bury(message, None)
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - the same
-        """Bury a message for a task that is not installed here."""
-        self.bury(message, exc)
+        """Leave a doorbell for a task that is not installed here: it may be elsewhere. Bury what is no doorbell."""
+        try:
+            ring = messages.read(message.headers)
+        except ForNewerRelease as error:
+            self.leave(message, error)
+        except UnreadableMessage:
+            self.bury(message, exc)
+        else:
+            self.leave(message, UnknownTask(f"Task {ring.task} is not installed here."))
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - the same
         """Bury a message that a handler refused."""

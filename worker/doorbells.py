@@ -21,8 +21,8 @@ def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
         ring = messages.read(message.headers)
         here = consumer.connection
         doorbell = Doorbell(
-            acknowledge=partial(_answer, consumer, here, message.ack_log_error),
-            requeue=partial(_answer, consumer, here, message.reject_log_error, requeue=True),
+            acknowledge=partial(answer, consumer, here, message.ack_log_error),
+            requeue=partial(answer, consumer, here, message.reject_log_error, requeue=True),
             open_count=len(ring.jobs),
         )
         keeper.offer(ring, doorbell)
@@ -30,7 +30,7 @@ def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
     return receive
 
 
-def _answer(consumer: Any, connection: Any, reply: Callable[..., None], **options: Any) -> None:
+def answer(consumer: Any, connection: Any, reply: Callable[..., None], **options: Any) -> None:
     """Answer the broker, unless the connection that brought the message is gone: the broker then repeats it."""
     if consumer.connection is connection:
         reply(logger, consumer.connection_errors, **options)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from kombu import Connection
 from sqlalchemy import Engine, RowMapping, select, text
 
+from deploy.stack.home import ROOT
 from jobs import control, intake, upkeep
 from jobs.database import reading, transaction
 from jobs.errors import BrokerUnavailable, DatabaseUnavailable
@@ -56,7 +57,9 @@ class Plant:
 
     # Its processes
 
-    def _process(self, name: str, arguments: Sequence[str], prompt: str, own: Mapping[str, object]) -> LocalProcess:
+    def _process(
+        self, name: str, arguments: Sequence[str], prompt: str, own: Mapping[str, object], release: Path
+    ) -> LocalProcess:
         environment = surroundings(
             DATABASE_URL=self.database_url,
             BROKER_URL=self.broker_url,
@@ -65,25 +68,35 @@ class Plant:
             PENSTOCK_LOG_FORMAT="json",
             **{f"PENSTOCK_{key.upper()}": value for key, value in {**self.settings, **own}.items()},
         )
-        process = LocalProcess(name, arguments, environment=environment, log=self.home / f"{name}.log", prompt=prompt)
+        log = self.home / f"{name}.log"
+        process = LocalProcess(name, arguments, environment=environment, log=log, prompt=prompt, release=release)
         self._started.append(process)
         return process
 
-    def worker(self, *, queue: str = "default", module: str = "worker", wait: bool = True, **own: object) -> Worker:
-        """Start a worker of `queue`; `own` are its settings."""
+    def worker(
+        self,
+        *,
+        queue: str = "default",
+        module: str = "worker",
+        wait: bool = True,
+        release: Path = ROOT,
+        **own: object,
+    ) -> Worker:
+        """Start a worker of `queue` from the code in `release`; `own` are its settings."""
         name = f"worker-{next(self._names)}"
         chosen = {"worker_queues": queue, "node_name": f"{name}@test", "drain_seconds": 1, **own}
-        process = self._process(name, [module], _READY_WORKER, chosen)
+        process = self._process(name, [module], _READY_WORKER, chosen, release)
         self._served.setdefault(queue, []).append(process)
         process.start()
         if wait:
             process.ready()
         return Worker(process, app=None)
 
-    def beat(self, **own: object) -> Beat:
-        """Start a beat with a quick pulse."""
+    def beat(self, release: Path = ROOT, **own: object) -> Beat:
+        """Start a beat with a quick pulse from the code in `release`."""
         name = f"beat-{next(self._names)}"
-        process = self._process(name, ["schedules"], _READY_BEAT, {"upkeep_seconds": 0.1, "stranded_seconds": 2, **own})
+        chosen = {"upkeep_seconds": 0.1, "stranded_seconds": 2, **own}
+        process = self._process(name, ["schedules"], _READY_BEAT, chosen, release)
         process.start()
         process.ready()
         self._beats.append(Beat(process))

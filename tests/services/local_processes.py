@@ -34,14 +34,23 @@ class LocalProcess:
     """`python -m <module>`, seen as a container."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], *, environment: Mapping[str, str], log: Path, prompt: str
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        prompt: str,
+        release: Path = ROOT,
     ) -> None:
-        """Describe the process; it is ready when its log holds `prompt`."""
+        """Describe the process; it is ready when its log holds `prompt`. Its code is what lies in `release`."""
         self.name = self.id = name
         self.prompt = prompt
         self.log = log
         self.celeryconfig: dict[str, Any] = {}
-        self._child = Child(name, [sys.executable, "-m", *arguments], environment=environment, log=log, directory=ROOT)
+        self._child = Child(
+            name, [sys.executable, "-m", *arguments], environment=environment, log=log, directory=release
+        )
         self._begun_at = 0
 
     @property
