@@ -75,6 +75,7 @@ def plant(
         settings={"cancel_grace_seconds": 0.5},
     )
     try:
+        made.publisher.ring([])  # declares all queues, those of the dead too: the first message may be unreadable
         made.beat()
         yield made
     finally:
