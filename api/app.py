@@ -9,14 +9,16 @@ from typing import Any, Final
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, problems
 from api.edge import Edge
 from api.fast_lane import FastLane
+from api.gate import Gate
 from api.group_commit import GroupCommit
 from api.readiness import Readiness
 from api.replays import replay
-from api.routes import dead_letters, events, jobs, operations
+from api.routes import DirectRoute, dead_letters, events, jobs, operations
 from api.routes import tasks as task_routes
 from api.scrape import Scrape
 from api.security import Doorman
@@ -40,14 +42,31 @@ from tasks.settings import TaskSettings
 METRICS: Final = (
     "http_requests",
     "http_request_seconds",
+    "requests_refused",
     "jobs_accepted",
     "jobs_replayed",
     "group_commit_size",
+    "commit_wait_seconds",
     "doorbells_rung",
     "doorbells_failed",
 )
 BATCHES_AT_ONCE: Final = 4
 """Batches that one process works on at the same time; each holds a connection."""
+
+
+class Front(FastAPI):
+    """FastAPI behind what every request meets first: its own layers cost as much as a whole refusal."""
+
+    front: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        scope["app"] = self
+        await (self.front or self.behind)(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what the front lets through and does not answer itself."""
+        await super().__call__(scope, receive, send)
 
 
 def _give_back(engine: Engine) -> Callable[[Sequence[JobId]], None]:
@@ -58,7 +77,7 @@ def _give_back(engine: Engine) -> Callable[[Sequence[JobId]], None]:
     return give_back
 
 
-def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings) -> FastAPI:
+def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings) -> Front:
     """Return the application; nothing connects before it starts."""
     if tasks.broker_url is None:
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
@@ -74,7 +93,9 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         instruments,
         window=Window(writer, tasks.doorbell_window),
         backlog=Backlog(writer, settings.backlog_limit),
+        group_limit=settings.group_limit,
         waiting_limit=settings.waiting_limit,
+        longest_wait=settings.longest_wait_seconds,
     )
 
     @asynccontextmanager
@@ -87,7 +108,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         writer.dispose()
         engine.dispose()
 
-    app = FastAPI(
+    app = Front(
         title="Penstock",
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
@@ -111,8 +132,10 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(FastLane, routes=jobs.hot.routes)
     app.add_middleware(Edge, instruments=instruments)
+    fast = FastLane(app.behind, partial(Edge, instruments=instruments), jobs.hot.routes)
+    lanes = {("POST", route.path): commits.verdict for route in jobs.hot.routes if isinstance(route, DirectRoute)}
+    app.front = Gate(fast, lanes, instruments)
     return app
 
 

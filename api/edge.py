@@ -18,7 +18,7 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: After the OWASP REST Security Cheat Sheet: answers are data, never a page, and are not kept by caches.
-_HEADERS: Final = [
+SAFE_HEADERS: Final = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
@@ -86,6 +86,15 @@ class Edge:
             log.warning("http_request", method=method, route=route, status=status, seconds=round(seconds, 4))
 
 
+def request_id_of(scope: Scope) -> str:
+    """Return the request's id: the client's when it is well formed, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            given: str = value.decode()
+            return given
+    return os.urandom(16).hex()
+
+
 def _identify(scope: Scope) -> tuple[str, str]:
     """Return the request's id and W3C trace context: the client's when they are well formed, else new ones."""
     request_id = traceparent = None
@@ -103,5 +112,5 @@ def _identify(scope: Scope) -> tuple[str, str]:
 
 def _with_headers(given: Any, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
     names = {name for name, _ in given}
-    extra = [] if path.startswith(_DOCS) else [header for header in _HEADERS if header[0] not in names]
+    extra = [] if path.startswith(_DOCS) else [header for header in SAFE_HEADERS if header[0] not in names]
     return [*given, *extra, (b"x-request-id", request_id.encode())]

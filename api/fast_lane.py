@@ -4,7 +4,7 @@ They are ordinary routes: described, documented and tested like all others. But 
 its dependencies and unwinding its stacks costs FastAPI more than such a request costs us.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fastapi import Request
 from starlette.routing import BaseRoute
@@ -18,9 +18,10 @@ from api.security import caller_of
 class FastLane:
     """Sends requests for exactly these paths straight to their endpoints, all others on."""
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, edge: Callable[[ASGIApp], ASGIApp], routes: Iterable[BaseRoute]) -> None:
+        """Stand in front of `app`, which has an edge of its own; `edge` wraps what is served here."""
         self._app = app
+        self._direct = edge(self._serve)
         direct = [route for route in routes if isinstance(route, DirectRoute)]
         self._routes = {(method, route.path): route for route in direct for method in route.methods or ()}
 
@@ -31,6 +32,10 @@ class FastLane:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
+        await self._direct(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = scope["route"]
         request = Request(scope, receive)
         try:
             response = await route.endpoint(request, await caller_of(request))

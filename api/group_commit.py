@@ -6,6 +6,7 @@ commit gathers the next group by itself.
 
 import asyncio
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
@@ -14,11 +15,12 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError
 
+from api.pace import Pace
 from api.patience import PATIENCE
 from api.problems import BacklogFull, Overloaded
 from jobs import intake
 from jobs.database import is_collision, transaction
-from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError
+from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError, Unavailable
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Kind, Submission
 from jobs.telemetry import logs
@@ -27,11 +29,11 @@ from jobs.window import Backlog, Window, ready_kinds
 
 log = structlog.get_logger()
 
-LARGEST_GROUP: Final = 200
 _TRIES: Final = 3
 
 Ring = Callable[[Sequence[Doorbell]], None]
-Waiting = tuple[Submission, asyncio.Future[Answer]]
+Waiting = tuple[Submission, asyncio.Future[Answer], float]
+"""A submission, its answer, and since when it waits."""
 
 
 def commit(engine: Engine, submissions: Sequence[Submission], quiet: Collection[Kind]) -> list[Answer]:
@@ -88,7 +90,9 @@ class GroupCommit:
         *,
         window: Window,
         backlog: Backlog,
+        group_limit: int,
         waiting_limit: int,
+        longest_wait: float,
     ) -> None:
         """Commit with `engine`; hand the doorbells of what was accepted to `ring`, as far as `window` goes."""
         self._engine = engine
@@ -98,7 +102,11 @@ class GroupCommit:
         self._size = instruments["group_commit_size"]
         self._accepted = instruments["jobs_accepted"]
         self._replayed = instruments["jobs_replayed"]
+        self._commit_wait = instruments["commit_wait_seconds"]
         self._limit = waiting_limit
+        self._longest_wait = longest_wait
+        self._largest = group_limit
+        self._pace = Pace(group_limit)
         self._waiting: deque[Waiting] = deque()
         self._news = threading.Condition()
         self._closing = False
@@ -107,6 +115,15 @@ class GroupCommit:
     def start(self) -> None:
         """Begin to commit."""
         self._thread.start()
+
+    def verdict(self, lag: float) -> type[Unavailable] | None:
+        """Say why one more submission should not come in now, the event loop being late by `lag`; None: it should."""
+        if self._backlog.is_full:
+            return BacklogFull
+        waiting = len(self._waiting)
+        if waiting >= self._limit or self._closing or lag + self._pace.wait(waiting) > self._longest_wait:
+            return Overloaded
+        return None
 
     async def submit(self, submission: Submission) -> Answer:
         """Return the answer once it is durable.
@@ -118,13 +135,22 @@ class GroupCommit:
         with self._news:
             if len(self._waiting) >= self._limit or self._closing:
                 raise Overloaded
-            self._waiting.append((submission, future))
+            entry = (submission, future, time.monotonic())
+            self._waiting.append(entry)
             self._news.notify()
         try:
             async with asyncio.timeout(PATIENCE):
                 return await future
-        except TimeoutError:  # a connection that neither works nor breaks: the jobs may be stored yet
-            raise OutcomeUnknown from None
+        except TimeoutError:  # a connection that neither works nor breaks: what it was given may be stored yet
+            raise (DatabaseUnavailable if self._withdraw(entry) else OutcomeUnknown) from None
+
+    def _withdraw(self, entry: Waiting) -> bool:
+        """Take back a submission of which no commit has begun; tell whether that was so."""
+        with self._news:
+            is_there = entry in self._waiting
+            if is_there:
+                self._waiting.remove(entry)
+        return is_there
 
     def submit_alone(self, submission: Submission) -> Answer:
         """Commit one large submission in this thread, beside the groups. Raises what `submit` raises."""
@@ -148,13 +174,16 @@ class GroupCommit:
 
     def _run(self) -> None:
         while group := self._next():
+            self._pace.begin(len(group))
             try:
-                submissions = [submission for submission, _ in group]
+                submissions = [submission for submission, _, _ in group]
                 quiet = self._quiet(submissions)
                 answers = self._commit(submissions, quiet)
                 _resolve(group, answers)
                 self._after_commit(submissions, answers, quiet)
+                self._pace.end()
             except Exception as error:
+                self._pace.fail()
                 if not isinstance(error, PenstockError):
                     log.exception("group_commit_failed", count=len(group))
                 _resolve(group, [error] * len(group))
@@ -163,7 +192,9 @@ class GroupCommit:
         with self._news:
             while not self._waiting and not self._closing:
                 self._news.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+            if self._waiting:
+                self._commit_wait.observe(time.monotonic() - self._waiting[0][2])
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._largest))]
 
     def _quiet(self, submissions: Sequence[Submission]) -> Collection[Kind]:
         """Return the kinds of jobs for which nobody rings now: their doorbells fill the broker already."""
@@ -216,7 +247,7 @@ def _resolve(group: Sequence[Waiting], answers: Sequence[Answer | Exception]) ->
     loop = group[0][1].get_loop()
 
     def wake() -> None:
-        for (_, future), answer in zip(group, answers, strict=True):
+        for (_, future, _), answer in zip(group, answers, strict=True):
             if future.done():  # the client has left
                 continue
             if isinstance(answer, Acceptance | RefusedError):

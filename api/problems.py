@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problems: one table from the classes of errors to what a client sees."""
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,7 +42,7 @@ class UnsupportedMediaType(errors.RefusedError):
 
 
 class Overloaded(errors.Unavailable):
-    """More submissions are waiting than this process takes; nothing was stored."""
+    """More is waiting than can be done soon; nothing was stored."""
 
 
 class BacklogFull(errors.Unavailable):
@@ -60,6 +61,7 @@ class Problem:
     status: int
     title: str
     retry_after_seconds: int | None = None
+    """The least of what clients are told; the most is three times that."""
 
 
 #: Every error that a request can meet. A subclass without a row of its own is shown as its parent.
@@ -101,6 +103,12 @@ def problem_of(error: Exception) -> Problem:
 def render(error: Exception, *, path: str, request_id: str | None) -> Response:
     """Return the answer for `error`; an unforeseen one tells nothing but the request's id."""
     problem = problem_of(error)
+    return _answer(problem.status, document(error, path=path, request_id=request_id), _headers(problem))
+
+
+def document(error: Exception, *, path: str, request_id: str | None) -> dict[str, Any]:
+    """Return what the answer for `error` says."""
+    problem = problem_of(error)
     known = isinstance(error, errors.PenstockError)
     body: dict[str, Any] = {
         "type": TYPES + problem.slug,
@@ -116,21 +124,31 @@ def render(error: Exception, *, path: str, request_id: str | None) -> Response:
         body |= {name: value for name, value in error.facts.items() if value is not None}
     if isinstance(error, errors.StaleTransition) and error.state:
         body["state"] = error.state
-    return _answer(problem.status, body, _headers(problem))
+    return body
+
+
+def retry_after(problem: Problem) -> int:
+    """Return when to come back, in whole seconds; not the same for all, so that they do not come back together."""
+    least = problem.retry_after_seconds or 1
+    return random.randint(least, 3 * least)  # noqa: S311 - spreads load, keeps no secret
 
 
 def _headers(problem: Problem) -> dict[str, str]:
     headers = {}
     if problem.retry_after_seconds is not None:
-        headers["Retry-After"] = str(problem.retry_after_seconds)
+        headers["Retry-After"] = str(retry_after(problem))
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
 
 
 def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
-    content = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
-    return Response(content, status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
+    return Response(encoded(body), status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return the document as JSON."""
+    return json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
 def shown(error: Exception) -> Exception:

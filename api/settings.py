@@ -21,9 +21,14 @@ class ApiSettings(BaseSettings):
         33_554_432
     )
     batch_limit_jobs: Annotated[int, Field(ge=1, le=10_000, description="Jobs in one batch")] = 1000
+    group_limit: Annotated[int, Field(ge=1, le=1000, description="Submissions that share a commit, at the most")] = 200
     waiting_limit: Annotated[
         int, Field(ge=1, le=100_000, description="Submissions that may wait for their commit before others get 503")
     ] = 2000
+    longest_wait_seconds: Annotated[
+        float,
+        Field(gt=0, le=60, description="A submission that would wait longer for its commit gets 503 at once"),
+    ] = 0.25
     backlog_limit: Annotated[
         int,
         Field(ge=1, description="Ready jobs that may wait in PostgreSQL without a doorbell before others get 503"),

@@ -31,9 +31,11 @@ class Metric(NamedTuple):
 CONTRACT: Final = (
     Metric("http_requests", "counter", ("method", "route", "status"), "HTTP requests answered"),
     Metric("http_request_seconds", "histogram", ("method", "route"), "Time to answer an HTTP request", FAST),
+    Metric("requests_refused", "counter", ("problem",), "Requests sent away before they were read"),
     Metric("jobs_accepted", "counter", ("task", "queue"), "Jobs made durable"),
     Metric("jobs_replayed", "counter", (), "Submissions answered from an earlier one with the same idempotency key"),
     Metric("group_commit_size", "histogram", (), "Submissions that shared a commit", (1, 2, 5, 10, 20, 50, 100, 200)),
+    Metric("commit_wait_seconds", "histogram", (), "From intake to the commit, for the first of a group", FAST),
     Metric("doorbells_rung", "counter", (), "Doorbells that the broker confirmed"),
     Metric("doorbells_failed", "counter", (), "Doorbells given back to upkeep"),
     Metric("attempts_started", "counter", ("task", "queue"), "Attempts begun"),

@@ -69,12 +69,13 @@ class _Connection:
             raise ConnectionResetError("the server closed the connection")
         self._answer += data
         head_end = self._answer.find(b"\r\n\r\n")
-        if head_end < 0 or len(self._answer) < head_end + 4 + _content_length(self._answer[:head_end]):
+        if head_end < 0 or len(self._answer) < head_end + 4 + content_length(self._answer[:head_end]):
             return None
         return int(self._answer[9:12]), (time.perf_counter() - self._sent_at) * 1000
 
 
-def _content_length(head: bytearray) -> int:
+def content_length(head: bytearray) -> int:
+    """The length of the body that `head` announces; raises ConnectionError when it announces none."""
     start = head.lower().find(b"\r\ncontent-length:")
     if start < 0:
         raise ConnectionError(f"an answer without Content-Length: {bytes(head[:200])!r}")

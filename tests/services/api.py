@@ -180,8 +180,10 @@ def _forget_tasks_of_test_tools() -> None:
 def running_api(database_url: str, broker_url: str, *, direct_url: str | None = None, **settings: Any) -> Iterator[Api]:
     """Run the API; `direct_url` is a way to the same database that no fault lies on.
 
-    `settings` are those of the API, those named database_... of the database.
+    `settings` are those of the API, those named database_... of the database. Nobody is sent away for a slow
+    machine's sake unless a test says so.
     """
+    settings.setdefault("longest_wait_seconds", 30.0)
     _forget_tasks_of_test_tools()
     database = {name: settings.pop(name) for name in list(settings) if name.startswith("database_")}
     app = create(

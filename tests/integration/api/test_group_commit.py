@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, ExceptionContext, event, text
 
-from api.group_commit import LARGEST_GROUP, GroupCommit, commit
+from api.group_commit import GroupCommit, commit
 from api.problems import BacklogFull, Overloaded
 from jobs import upkeep
 from jobs.database import transaction
@@ -28,6 +28,7 @@ from tests.services.api import Api, Person, running_api
 from tests.services.databases import connect_to
 from tests.services.stack import eventually
 
+LARGEST_GROUP = 200
 OVERFLOW = '{"number": 1e200000}'
 """JSON that passes every look of ours, and that jsonb's numbers have no room for."""
 
@@ -41,14 +42,18 @@ class House:
         self.now = 1000.0
         self.rung: list[Doorbell] = []
         self.registry = CollectorRegistry()
-        instruments = Instruments(self.registry, "group_commit_size", "jobs_accepted", "jobs_replayed")
+        instruments = Instruments(
+            self.registry, "group_commit_size", "commit_wait_seconds", "jobs_accepted", "jobs_replayed"
+        )
         self.commits = GroupCommit(
             engine,
             self.rung.extend,
             instruments,
             window=Window(engine, window),
             backlog=Backlog(engine, backlog, lambda: self.now),
+            group_limit=LARGEST_GROUP,
             waiting_limit=waiting_limit,
+            longest_wait=10.0,
         )
 
     def together(self, *submissions: Submission) -> list[Answer]:
