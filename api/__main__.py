@@ -1,17 +1,31 @@
 """`python -m api`: serve the API with uvicorn."""
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from api.connections import Connection
 from api.settings import ApiSettings
 from jobs.errors import PenstockError
 from jobs.misconfiguration import told
+
+FILES_BESIDE_CONNECTIONS: Final = 200
+"""Of each process: connections to PostgreSQL and the broker, logs, metrics."""
+
+
+def _allow_files(count: int) -> None:
+    """Raise the number of files that this process and its children may open, as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def main(settings: ApiSettings, app: FastAPI) -> None:
@@ -19,6 +33,7 @@ def main(settings: ApiSettings, app: FastAPI) -> None:
 
     `app` was made even where others will serve: what cannot start is told once, and not by each of them.
     """
+    _allow_files(settings.connections_limit + FILES_BESIDE_CONNECTIONS)
     shared = None
     if settings.api_processes > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="penstock-metrics-")
@@ -30,7 +45,7 @@ def main(settings: ApiSettings, app: FastAPI) -> None:
             port=settings.api_port,
             workers=settings.api_processes,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             access_log=False,
             log_config=None,
             server_header=False,

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -12,17 +12,22 @@ from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, problems
+from api.connections import Doorway
 from api.edge import Edge
 from api.fast_lane import FastLane
-from api.gate import Gate
+from api.gate import Gate, Lane
 from api.group_commit import GroupCommit
+from api.line import Line
+from api.patience import PATIENCE
 from api.readiness import Readiness
 from api.replays import replay
-from api.routes import DirectRoute, dead_letters, events, jobs, operations
+from api.routes import dead_letters, events, jobs, operations
 from api.routes import tasks as task_routes
+from api.routes.operations import READY_WITHIN
 from api.scrape import Scrape
 from api.security import Doorman
 from api.settings import ApiSettings
+from api.severing import severable
 from api.submission import Intake
 from api.waiting import Lookout
 from jobs import upkeep
@@ -43,6 +48,9 @@ METRICS: Final = (
     "http_requests",
     "http_request_seconds",
     "requests_refused",
+    "connections",
+    "requests_under_way",
+    "readers_waiting",
     "jobs_accepted",
     "jobs_replayed",
     "group_commit_size",
@@ -52,6 +60,11 @@ METRICS: Final = (
 )
 BATCHES_AT_ONCE: Final = 4
 """Batches that one process works on at the same time; each holds a connection."""
+KEYS_AT_ONCE: Final = 2
+"""API keys that one process looks up at the same time."""
+PROBES_AT_ONCE: Final = 2
+"""Looks at readiness and metrics that one process takes at the same time. They, the keys and the readers who wait
+have connections of their own: whoever works at the desk does not stand in their way."""
 
 
 class Front(FastAPI):
@@ -77,66 +90,118 @@ def _give_back(engine: Engine) -> Callable[[Sequence[JobId]], None]:
     return give_back
 
 
+class Engines(NamedTuple):
+    """Connections for each kind of work, so that none of it waits for another's."""
+
+    desk: Engine
+    """Reads, and changes of single jobs."""
+    writer: Engine
+    """Commits of submissions."""
+    aside: Engine
+    """What must be answered whatever the others do: keys, readiness, metrics, waiting readers, doorbells given back."""
+
+    @classmethod
+    def of(cls, database: DatabaseSettings) -> Self:
+        """Return engines that connect at their first use."""
+        return cls(
+            desk=open_engine(database, application_name="penstock-api"),
+            writer=open_engine(database, application_name="penstock-intake", pool_size=BATCHES_AT_ONCE + 1, hot=True),
+            aside=open_engine(database, application_name="penstock-aside", pool_size=KEYS_AT_ONCE + PROBES_AT_ONCE + 2),
+        )
+
+
 def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings) -> Front:
     """Return the application; nothing connects before it starts."""
     if tasks.broker_url is None:
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
-    engine = open_engine(database, application_name="penstock-api")
-    writer = open_engine(database, application_name="penstock-intake", pool_size=BATCHES_AT_ONCE + 1, hot=True)
+    engines = Engines.of(database)
     instruments = Instruments(CollectorRegistry(), *METRICS)
-    publisher = DoorbellPublisher(url, tasks.queues)
-    dispatcher = Dispatcher(publisher, _give_back(engine), instruments)
+    dispatcher = Dispatcher(DoorbellPublisher(url, tasks.queues), _give_back(engines.aside), instruments)
     commits = GroupCommit(
-        writer,
+        engines.writer,
         dispatcher.ring,
         instruments,
-        window=Window(writer, tasks.doorbell_window),
-        backlog=Backlog(writer, settings.backlog_limit),
+        window=Window(engines.writer, tasks.doorbell_window),
+        backlog=Backlog(engines.writer, settings.backlog_limit),
         group_limit=settings.group_limit,
         waiting_limit=settings.waiting_limit,
         longest_wait=settings.longest_wait_seconds,
     )
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        dispatcher.start()
-        commits.start()
-        yield
-        await asyncio.to_thread(commits.close)
-        await asyncio.to_thread(dispatcher.close)
-        writer.dispose()
-        engine.dispose()
-
     app = Front(
         title="Penstock",
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
-        lifespan=lifespan,
+        lifespan=_lifespan(engines, dispatcher, commits, instruments),
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
     )
     app.state.settings = settings
-    app.state.engine = engine
     app.state.commits = commits
     app.state.dispatcher = dispatcher
-    app.state.batches = asyncio.Semaphore(BATCHES_AT_ONCE)
     app.state.intake = Intake(load_catalogue(celery_app, tasks), tasks.queues)
-    app.state.lookout = Lookout(engine)
-    app.state.doorman = Doorman(engine)
-    app.state.readiness = Readiness(engine, url)
-    app.state.scrape = Scrape(instruments.registry, engine)
-    app.state.replays = partial(replay, engine)
+    app.state.readiness = Readiness(engines.aside, url)
+    app.state.scrape = Scrape(instruments.registry, engines.aside)
+    _furnish(app, engines, database, settings.longest_wait_seconds)
+    _route(app, instruments)
+    return app
+
+
+def _lifespan(
+    engines: Engines, dispatcher: Dispatcher, commits: GroupCommit, instruments: Instruments
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+    hang_up = [severable(engine) for engine in engines]
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        dispatcher.start()
+        commits.start()
+        settings = app.state.settings
+        limits = (settings.connections_limit, settings.receive_timeout_seconds)
+        doorway = app.state.doorway = Doorway(*limits, app.state.lookout, instruments)
+        doorway.sweep()
+        yield {"doorway": doorway}
+        doorway.close()
+        await asyncio.to_thread(commits.close)
+        await asyncio.to_thread(dispatcher.close)
+        for sever in hang_up:
+            sever()
+        for engine in engines:
+            engine.dispose()
+
+    return lifespan
+
+
+def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_wait: float) -> None:
+    """Put where the routes find it what stands between them and PostgreSQL."""
+    line = partial(Line, longest_wait=longest_wait, patience=database.database_acquire_timeout_seconds)
+    app.state.engine = engines.desk
+    app.state.desk = line(database.database_pool_size)
+    app.state.batches = line(BATCHES_AT_ONCE, patience=PATIENCE)
+    app.state.aside = Line(PROBES_AT_ONCE, patience=READY_WITHIN)
+    app.state.lookout = Lookout(engines.aside, app.state.settings.readers_limit)
+    app.state.doorman = Doorman(engines.aside, line(KEYS_AT_ONCE))
+    app.state.replays = partial(replay, engines.desk)
+
+
+def _route(app: Front, instruments: Instruments) -> None:
+    """Lead each request past the gate to its route."""
     app.include_router(jobs.hot)
     for module in (jobs, events, dead_letters, task_routes, operations):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(Edge, instruments=instruments)
-    fast = FastLane(app.behind, partial(Edge, instruments=instruments), jobs.hot.routes)
-    lanes = {("POST", route.path): commits.verdict for route in jobs.hot.routes if isinstance(route, DirectRoute)}
-    app.front = Gate(fast, lanes, instruments)
-    return app
+    settings, commits, batches = app.state.settings, app.state.commits, app.state.batches
+    one = Lane([commits.verdict], "/api/v1/jobs", settings.body_limit_bytes)
+    many = Lane([commits.verdict, batches.verdict], "/api/v1/jobs/batch", settings.batch_limit_bytes)
+    app.front = Gate(
+        FastLane(app.behind, partial(Edge, instruments=instruments), jobs.hot.routes),
+        {("POST", lane.route): lane for lane in (one, many)},
+        Lane([app.state.desk.verdict]),
+        instruments,
+        bodies_limit=settings.bodies_limit_bytes,
+    )
 
 
 def create_app() -> Any:

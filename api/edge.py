@@ -1,5 +1,6 @@
 """The edge of the API: what every request gets before and after its route, in one plain ASGI layer."""
 
+import asyncio
 import os
 import re
 import time
@@ -9,6 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 
@@ -58,6 +60,11 @@ class Edge:
         logs.request_id.set(request_id)  # each request is a task of its own, with a context of its own
         try:
             await self._app(scope, receive, answer)
+        except asyncio.CancelledError:  # the process stops, and has waited for us as long as it may
+            if status:
+                raise
+            error = Unavailable("The process stops.") if scope["method"] == "GET" else OutcomeUnknown()
+            await problems.render(error, path=scope["path"], request_id=request_id)(scope, receive, answer)
         except Exception as error:
             log.exception("request_failed")
             if status:  # too late for another answer: the server cuts this one off

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from anyio import to_thread
 
+from api.line import Line
 from jobs.errors import DatabaseUnavailable, Unavailable
 
 T = TypeVar("T")
@@ -19,14 +20,21 @@ PATIENCE: Final = 10.0
 
 
 async def in_time(
-    work: Callable[[], T], *, otherwise: type[Unavailable] = DatabaseUnavailable, seconds: float = PATIENCE
+    line: Line,
+    work: Callable[[], T],
+    *,
+    otherwise: type[Unavailable] = DatabaseUnavailable,
+    seconds: float = PATIENCE,
+    weight: float = 1.0,
 ) -> T:
-    """Return what `work` returns; it runs in a thread. Raises `otherwise` when it takes too long.
+    """Return what `work` returns; it has a place in `line`, and runs in a thread.
 
+    Raises `DatabaseUnavailable` when no place was free in time, and `otherwise` when the work takes too long.
     The thread is then left to its fate: for a write, `otherwise` is `OutcomeUnknown`.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            return await to_thread.run_sync(work, abandon_on_cancel=True)
-    except TimeoutError:
-        raise otherwise from None
+    async with line.turn(weight):
+        try:
+            async with asyncio.timeout(seconds):
+                return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=line.threads)
+        except TimeoutError:
+            raise otherwise from None

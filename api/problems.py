@@ -37,6 +37,10 @@ class BodyTooLarge(errors.RefusedError):
     """The body is larger than the limit."""
 
 
+class RequestTimeout(errors.RefusedError):
+    """The request did not arrive in time."""
+
+
 class UnsupportedMediaType(errors.RefusedError):
     """Send the body as uncompressed application/json."""
 
@@ -74,6 +78,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.StaleTransition: Problem("wrong-state", 409, "The job's state does not allow this"),
     errors.UniqueKeyTaken: Problem("unique-key-taken", 409, "An unfinished job holds this unique key"),
     BodyTooLarge: Problem("body-too-large", 413, "The body is too large"),
+    RequestTimeout: Problem("request-timeout", 408, "The request took too long to arrive"),
     UnsupportedMediaType: Problem("unsupported-media-type", 415, "The body must be plain application/json"),
     errors.UnknownTask: Problem("unknown-task", 422, "No task has this name"),
     errors.UnknownQueue: Problem("unknown-queue", 422, "No queue has this name"),
@@ -146,8 +151,8 @@ def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) ->
     return Response(encoded(body), status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
 
 
-def encoded(body: Mapping[str, Any]) -> bytes:
-    """Return the document as JSON."""
+def encoded(body: Any) -> bytes:
+    """Return a document, or a part of one, as JSON."""
     return json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 

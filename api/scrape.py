@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -46,19 +46,33 @@ class QueuesCollector(Collector):
         return iter(())
 
 
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the gauges of processes that are gone: what they held is not held any more. Their counts stay."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            file.unlink(missing_ok=True)
+
+
 class Scrape:
     """Renders the metrics of the API."""
 
     def __init__(self, own: CollectorRegistry, engine: Engine) -> None:
         """Render `own`, or, where several processes share the port, what all of them wrote."""
         self._own = own
-        self._queues = QueuesCollector(engine)
+        self._queues = CollectorRegistry()
+        self._queues.register(QueuesCollector(engine))
 
-    def render(self) -> tuple[bytes, str]:
-        """Return the text and its media type."""
+    def counts(self) -> bytes:
+        """Return what the processes have counted themselves."""
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if not folder:
+            return generate_latest(self._own)
+        _forget_the_dead(Path(folder))
         shown = CollectorRegistry()
-        shown.register(self._queues)
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            MultiProcessCollector(shown)  # type: ignore[no-untyped-call]  # the library leaves it untyped
-            return generate_latest(shown), CONTENT_TYPE_LATEST
-        return generate_latest(self._own) + generate_latest(shown), CONTENT_TYPE_LATEST
+        MultiProcessCollector(shown)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        return generate_latest(shown)
+
+    def queues(self) -> bytes:
+        """Return what only PostgreSQL knows."""
+        return generate_latest(self._queues)

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 
+from api.line import Line
 from api.patience import in_time
 from api.problems import Unauthorized
 from api.reads import look
@@ -25,9 +26,10 @@ bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: B
 class Doorman:
     """Knows the keys that were genuine a moment ago; asks PostgreSQL about all others."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Ask with `engine`."""
+    def __init__(self, engine: Engine, line: Line) -> None:
+        """Ask with `engine`, after standing in `line`."""
         self._engine = engine
+        self._line = line
         self._known: dict[bytes, tuple[float, Principal]] = {}
 
     async def admit(self, key: str) -> Principal:
@@ -40,7 +42,7 @@ class Doorman:
             return found[1]
         if keys.parse(key) is None:
             raise Unauthorized
-        principal = await in_time(partial(self._look_up, key))
+        principal = await in_time(self._line, partial(self._look_up, key))
         if principal is None:
             self._known.pop(digest, None)
             raise Unauthorized

@@ -20,6 +20,9 @@ class ApiSettings(BaseSettings):
     batch_limit_bytes: Annotated[int, Field(ge=1024, le=268_435_456, description="The largest body of a batch")] = (
         33_554_432
     )
+    bodies_limit_bytes: Annotated[
+        int, Field(ge=1024, description="Request bodies that one process holds at the same time, together")
+    ] = 134_217_728
     batch_limit_jobs: Annotated[int, Field(ge=1, le=10_000, description="Jobs in one batch")] = 1000
     group_limit: Annotated[int, Field(ge=1, le=1000, description="Submissions that share a commit, at the most")] = 200
     waiting_limit: Annotated[
@@ -33,6 +36,15 @@ class ApiSettings(BaseSettings):
         int,
         Field(ge=1, description="Ready jobs that may wait in PostgreSQL without a doorbell before others get 503"),
     ] = 5_000_000
+    connections_limit: Annotated[
+        int, Field(ge=1, le=100_000, description="Connections of one process before others get 503 and are closed")
+    ] = 4000
+    receive_timeout_seconds: Annotated[
+        float, Field(ge=1, le=3600, description="How long a request may take to arrive, its body included")
+    ] = 30.0
+    readers_limit: Annotated[
+        int, Field(ge=1, le=100_000, description="Long polls and event streams of one process before others get 503")
+    ] = 1000
     long_poll_limit_seconds: Annotated[
         float, Field(ge=1, le=300, description="The longest wait_seconds of a reader")
     ] = 60.0

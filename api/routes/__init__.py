@@ -61,7 +61,8 @@ _MEANING: Mapping[int, str] = {
 
 async def read_from(request: Request, query: Callable[[Connection], T]) -> T:
     """Return what `query` finds; it runs in a thread."""
-    return await in_time(partial(look, request.app.state.engine, query))
+    state = request.app.state
+    return await in_time(state.desk, partial(look, state.engine, query))
 
 
 async def write_to(request: Request, change: Callable[[Connection], T]) -> T:
@@ -71,7 +72,7 @@ async def write_to(request: Request, change: Callable[[Connection], T]) -> T:
         with transaction(request.app.state.engine) as connection:
             return change(connection)
 
-    return await in_time(run, otherwise=OutcomeUnknown)
+    return await in_time(request.app.state.desk, run, otherwise=OutcomeUnknown)
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api import body, schemas
 from api.group_commit import GroupCommit
+from api.line import Line
 from api.openapi import ETAG, LOCATION
 from api.patience import in_time
 from api.problems import InvalidRequest
@@ -16,6 +17,7 @@ from api.routes import DirectRoute, answer, problems, read_from, write_to
 from api.security import Caller
 from api.settings import ApiSettings
 from api.submission import Intake, idempotency
+from api.waiting import Lookout
 from jobs import control, intake, search
 from jobs.errors import OutcomeUnknown, RefusedError
 from jobs.keys import Principal
@@ -66,8 +68,11 @@ async def submit_batch(request: Request, caller: Caller) -> Response:
     """Answer 202 when all jobs are durable, or name the first that is refused, and none was stored."""
     settings: ApiSettings = request.app.state.settings
     text = await body.read(request, settings.batch_limit_bytes)
-    async with request.app.state.batches:
-        acceptance = await in_time(partial(_take_batch, request, caller, text), otherwise=OutcomeUnknown)
+    line: Line = request.app.state.batches
+    if reason := line.verdict(0.0):  # others may have come while this one's body was on its way
+        raise reason
+    take = partial(_take_batch, request, caller, text)
+    acceptance = await in_time(line, take, otherwise=OutcomeUnknown, weight=max(1, text.count(b'"task"')))
     ids = [receipt.id for receipt in acceptance.receipts]
     return answer(schemas.BatchAccepted(ids=ids), 202, _headers(acceptance))
 
@@ -153,7 +158,9 @@ async def get_job(
     row = await read_from(request, query)
     if wait_seconds and row["state"] not in FINAL:
         most = request.app.state.settings.long_poll_limit_seconds
-        await request.app.state.lookout.until_finished(job_id, min(wait_seconds, most))
+        lookout: Lookout = request.app.state.lookout
+        with lookout.seat():
+            await lookout.until_finished(job_id, min(wait_seconds, most))
         row = await read_from(request, query)
     tag = f'"{row["version"]}"'
     if if_none_match is not None and {tag, "*"} & {one.strip().removeprefix("W/") for one in if_none_match.split(",")}:
@@ -231,7 +238,7 @@ async def replay_job(request: Request, caller: Principal, job_id: UUID, *, lette
     if wanted.payload is not None:
         changes["payload"] = body.storable(wanted.payload)
     run = partial(_replay, request, job_id, tenant=caller.tenant, changes=changes, key=key, letter=letter)
-    acceptance = await in_time(run, otherwise=OutcomeUnknown)
+    acceptance = await in_time(request.app.state.desk, run, otherwise=OutcomeUnknown)
     receipt = acceptance.receipts[0]
     return answer(_view(receipt), 201, _headers(acceptance) | {"Location": f"/api/v1/jobs/{receipt.id}"})
 

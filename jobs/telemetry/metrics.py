@@ -32,6 +32,9 @@ CONTRACT: Final = (
     Metric("http_requests", "counter", ("method", "route", "status"), "HTTP requests answered"),
     Metric("http_request_seconds", "histogram", ("method", "route"), "Time to answer an HTTP request", FAST),
     Metric("requests_refused", "counter", ("problem",), "Requests sent away before they were read"),
+    Metric("connections", "gauge", (), "Connections of clients, looked at once a second"),
+    Metric("requests_under_way", "gauge", (), "Requests that are not answered yet, looked at once a second"),
+    Metric("readers_waiting", "gauge", (), "Long polls and event streams that wait, looked at once a second"),
     Metric("jobs_accepted", "counter", ("task", "queue"), "Jobs made durable"),
     Metric("jobs_replayed", "counter", (), "Submissions answered from an earlier one with the same idempotency key"),
     Metric("group_commit_size", "histogram", (), "Submissions that shared a commit", (1, 2, 5, 10, 20, 50, 100, 200)),
@@ -87,6 +90,6 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hist
         case "counter":
             return Counter(name, meaning, labels, registry=registry)
         case "gauge":
-            return Gauge(name, meaning, labels, registry=registry)
+            return Gauge(name, meaning, labels, registry=registry, multiprocess_mode="livesum")
         case "histogram":
             return Histogram(name, meaning, labels, buckets=metric.buckets, registry=registry)

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, func, select
 
 from api.app import create
+from api.connections import Connection
 from api.settings import ApiSettings
 from deploy.stack.postgres import PostgresServer
 from jobs.database import DatabaseSettings
@@ -150,7 +151,7 @@ def serving(app: FastAPI) -> Iterator[str]:
         app,
         port=0,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -1,17 +1,22 @@
 """For operators: alive, ready, counted, and the catalogue of what can be run."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from api.scrape import Scrape
 from jobs import registry
 from jobs.database import transaction
 from jobs.telemetry.metrics import CONTRACT, PREFIX
 from tests.integration.jobs import scenes
-from tests.services.api import Person, running_api
+from tests.services.api import Api, Person, running_api
 
 SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "demo.echo": ({"message": "x"}, {"message": 5}),
@@ -147,7 +152,7 @@ def test_requests_are_counted_by_route_and_never_by_path(person: Person) -> None
     before = metric(person, "http_requests_total").get(("GET", "/api/v1/jobs/{job_id}", "200"), 0)
     person.get(f"/jobs/{job_id}")
     person.http.get(f"/nowhere/{job_id}")
-    person.http.request("BREW", "/coffee")
+    person.http.request("PROPFIND", "/coffee")
 
     after = metric(person, "http_requests_total")
     assert after["GET", "/api/v1/jobs/{job_id}", "200"] == before + 1
@@ -179,3 +184,19 @@ def test_label_values_come_from_the_code_and_never_from_a_request(person: Person
 
     assert "nobody.knows" not in person.http.get("/metrics").text
     assert "nowhere" not in person.http.get("/metrics").text
+
+
+def test_the_gauges_of_a_process_that_is_gone_are_forgotten_and_its_counts_are_not(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    told = (
+        "from jobs.telemetry.metrics import *; made = Instruments(CollectorRegistry()); "
+        "made['connections'].set(7); made['doorbells_rung'].inc(3)"
+    )
+    subprocess.run([sys.executable, "-c", told], check=True, timeout=60)
+
+    counts = Scrape(CollectorRegistry(), api.engine).counts().decode()
+
+    assert "penstock_doorbells_rung_total 3.0" in counts
+    assert "penstock_connections 7.0" not in counts

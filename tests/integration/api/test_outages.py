@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from api.patience import PATIENCE
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from jobs.database import transaction
@@ -105,6 +106,41 @@ def test_connections_that_broke_while_idle_are_replaced_unnoticed(cut_off: Api, 
         assert person.post("/jobs/batch", json={"jobs": [{"task": "demo.noop"}]}).status_code == 202
 
     assert person.stored() == 6
+
+
+def test_while_postgresql_hangs_probes_and_metrics_answer_and_newcomers_are_sent_away(
+    database_url: str, broker_url: str, proxy: Proxy
+) -> None:
+    settings = {"longest_wait_seconds": 0.3}
+    with (
+        running_api(proxy.through(database_url), broker_url, direct_url=database_url, **settings) as api,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        person = api.person()
+        job_id = person.accepted()
+        assert person.get(f"/jobs/{job_id}").status_code == 200
+        proxy.swallow()
+        began = time.monotonic()
+        hung = [pool.submit(person.get, f"/jobs/{job_id}"), pool.submit(person.submit)]
+        eventually(lambda: api.app.state.commits.verdict(0.0), 10, "the commit is overdue")
+
+        problem(person.submit(), 503, "overloaded")
+        assert person.http.get("/health").status_code == 200
+        ready = person.http.get("/ready")
+        assert (ready.status_code, ready.json()["dependencies"]["postgresql"]["ok"]) == (503, False)
+        metrics = person.http.get("/metrics")
+        assert metrics.status_code == 200
+        assert "penstock_jobs_accepted_total" in metrics.text
+        assert "penstock_workers_alive" not in metrics.text
+
+        problem(hung[0].result(), 503, "database-unavailable")
+        problem(hung[1].result(), 503, "outcome-unknown")
+        assert PATIENCE <= time.monotonic() - began < PATIENCE + 10
+
+        proxy.heal()
+        eventually(lambda: person.submit().status_code == 202, 30, "intake is back")
+        eventually(lambda: person.http.get("/ready").status_code == 200, 30, "it is ready")
+        assert "penstock_workers_alive" in person.http.get("/metrics").text
 
 
 # A COMMIT whose answer is lost
@@ -256,7 +292,10 @@ def test_a_pool_that_is_exhausted_is_told_quickly_and_intake_goes_on(database_ur
             problem(person.get("/jobs"), 503, "database-unavailable")
             assert time.monotonic() - began < 2
             assert person.http.get("/health").status_code == 200
+            assert person.http.get("/ready").status_code == 200
+            assert "penstock_workers_alive" in person.http.get("/metrics").text
             assert person.submit().status_code == 202
+            assert api.person().submit().status_code == 202
 
         assert held_up.result().status_code == 202
         assert person.get("/jobs").status_code == 200

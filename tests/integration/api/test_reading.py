@@ -165,7 +165,7 @@ def test_a_hundred_readers_who_wait_share_their_looks(person: Person, api: Api) 
         paths = [f"/api/v1/jobs/{attempts[turn % 4].job_id}" for turn in range(100)]
         waiting = [pool.submit(many.get, path, params={"wait_seconds": 20}) for path in paths]
         eventually(lambda: waiters(api) == 100, 15, "a hundred wait")
-        with looks_at(api.app.state.engine) as looks:
+        with looks_at(api.app.state.lookout._engine) as looks:
             eventually(lambda: len(looks) >= 3, 10, "they have been looked after")
             for attempt in attempts:
                 scenes.end(person.engine, attempt, factories.success())

@@ -1,0 +1,30 @@
+"""The end of connections to PostgreSQL that hang: a thread that waits on one would keep the process from stopping."""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, event
+
+
+def severable(engine: Engine) -> Callable[[], None]:
+    """Return what cuts all connections of `engine` that are in use then; whoever uses one gets an error at once."""
+    in_use: dict[Any, psycopg.Connection[Any]] = {}
+
+    @event.listens_for(engine, "checkout")
+    def _take(connection: Any, record: Any, _proxy: Any) -> None:
+        in_use[record] = connection
+
+    @event.listens_for(engine, "checkin")
+    def _give_back(_connection: Any, record: Any) -> None:
+        in_use.pop(record, None)
+
+    def sever() -> None:
+        for connection in list(in_use.values()):
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+    return sever

@@ -1,0 +1,105 @@
+"""A process that is told to stop answers everybody, leaves no traceback, and does not wait for what hangs."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from deploy.stack.postgres import PostgresServer
+from tests.integration.api.problems import problem
+from tests.integration.api.test_processes import Served
+from tests.services.api import Person
+from tests.services.databases import connect_to
+from tests.services.proxy import Proxy
+from tests.services.stack import eventually
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
+    """What stands between the API and PostgreSQL."""
+    with Proxy("127.0.0.1", postgres_server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def directly(database_url: str) -> Iterator[Engine]:
+    """A way to the database that no fault lies on."""
+    engine = connect_to(database_url)
+    yield engine
+    engine.dispose()
+
+
+def someone(served: Served, directly: Engine) -> Person:
+    """Return somebody with a key and patience."""
+    person = Person(served.url, directly)
+    person.http.timeout = 60
+    return person
+
+
+def until(served: Served, gauge: str, count: int) -> None:
+    """Return when a gauge of the API tells this number."""
+    line = f"penstock_{gauge} {count}.0"
+    eventually(lambda: line in httpx.get(f"{served.url}/metrics", timeout=20).text, 20, line)
+
+
+def clean(served: Served) -> list[dict[str, Any]]:
+    """Return the log, in which nothing went wrong."""
+    lines = served.lines()
+    assert not [line for line in lines if "exception" in line or "Traceback" in str(line)]
+    return lines
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_readers_who_wait_are_answered_when_the_process_stops(
+    database_url: str, broker_url: str, tmp_path: Path, directly: Engine, processes: int
+) -> None:
+    with Served(database_url, broker_url, tmp_path, api_processes=processes) as served, ThreadPoolExecutor(6) as pool:
+        person = someone(served, directly)
+        job_id = person.accepted()
+        polls = [pool.submit(person.get, f"/jobs/{job_id}", params={"wait_seconds": 60}) for _ in range(4)]
+        stream: Future[httpx.Response] = pool.submit(person.get, f"/jobs/{job_id}/events", headers=STREAM)
+        until(served, "readers_waiting", 5)
+        began = time.monotonic()
+        served.process.kill("SIGTERM")
+
+        answers = [poll.result() for poll in polls]
+        told = stream.result()
+        served.process.wait(20)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["state"] for answer in answers} == {"queued"}
+    assert {answer.headers["connection"] for answer in answers} == {"close"}
+    assert told.text.count("event: accept") == 1
+    assert time.monotonic() - began < 20
+    assert served.process.exit_code in {0, -15}
+    clean(served)
+    person.http.close()
+
+
+def test_a_hung_postgresql_does_not_keep_a_process_from_stopping(
+    database_url: str, broker_url: str, tmp_path: Path, proxy: Proxy, directly: Engine
+) -> None:
+    with Served(proxy.through(database_url), broker_url, tmp_path) as served, ThreadPoolExecutor(4) as pool:
+        person = someone(served, directly)
+        job_id = person.accepted()
+        assert person.get(f"/jobs/{job_id}").status_code == 200
+        proxy.swallow()
+        reading = pool.submit(person.get, f"/jobs/{job_id}")
+        submitting = pool.submit(person.submit)
+        until(served, "requests_under_way", 3)  # the question itself is the third
+        served.process.kill("SIGTERM")
+
+        problem(reading.result(), 503, "unavailable")
+        problem(submitting.result(), 503, "outcome-unknown")
+        served.process.wait(30)
+
+    assert served.process.exit_code in {0, -15}
+    clean(served)
+    person.http.close()
