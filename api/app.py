@@ -19,6 +19,7 @@ from api.gate import Gate, Lane
 from api.group_commit import GroupCommit
 from api.line import Line
 from api.patience import PATIENCE
+from api.quota import Quotas
 from api.readiness import Readiness
 from api.replays import replay
 from api.routes import dead_letters, events, jobs, operations
@@ -181,6 +182,8 @@ def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_w
     app.state.aside = Line(PROBES_AT_ONCE, patience=READY_WITHIN)
     app.state.lookout = Lookout(engines.aside, app.state.settings.readers_limit)
     app.state.doorman = Doorman(engines.aside, line(KEYS_AT_ONCE))
+    quota = app.state.settings.requests_per_minute
+    app.state.quotas = Quotas(quota) if quota else None
     app.state.replays = partial(replay, engines.desk)
 
 

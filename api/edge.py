@@ -55,6 +55,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _with_headers(message["headers"], scope["path"], request_id)
+                message["headers"] += scope.get("ratelimit", ())
             await send(message)
 
         logs.request_id.set(request_id)  # each request is a task of its own, with a context of its own

@@ -38,10 +38,15 @@ def _header(description: str, *, required: bool = True, **schema: Any) -> dict[s
 
 
 _REQUEST_ID: Final = _header("The id of the request: yours where it is well formed, else ours", minLength=1)
+_RATE_LIMIT: Final = {
+    "RateLimit-Policy": _header("The quota, where there is one: q requests in w seconds", required=False),
+    "RateLimit": _header("What is left of it: r requests, and t seconds until all are back", required=False),
+}
 _REPLAYED: Final = _header("There when this is the answer to an earlier request", required=False, enum=["true"])
 _LOCATION: Final = _header("Where the job is", format="uri-reference")
 _BY_STATUS: Final[dict[str, dict[str, Any]]] = {
     "401": {"WWW-Authenticate": _header("How to ask with a key", enum=["Bearer"])},
+    "429": {"Retry-After": _header("Seconds after which the next request is taken", pattern="^[0-9]+$")},
     "503": {"Retry-After": _header("Seconds after which it may work", pattern="^[0-9]+$")},
 }
 
@@ -79,7 +84,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             _mend_request(operation)
-            _mend_responses(operation)
+            _mend_responses(operation, _RATE_LIMIT if "security" in operation else {})
             _link(operation)
     return document
 
@@ -98,13 +103,14 @@ def _mend_request(operation: dict[str, Any]) -> None:
                 operation["responses"][status].setdefault("headers", {})["Idempotency-Replayed"] = _REPLAYED
 
 
-def _mend_responses(operation: dict[str, Any]) -> None:
+def _mend_responses(operation: dict[str, Any], told: dict[str, Any]) -> None:
     """Have problems be problem+json alone, and name the headers."""
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         if "application/problem+json" in content or "HTTPValidationError" in str(content):
             response["content"] = _PROBLEM
-        response["headers"] = {"X-Request-ID": _REQUEST_ID, **_BY_STATUS.get(status, {}), **response.get("headers", {})}
+        always = {"X-Request-ID": _REQUEST_ID, **told}
+        response["headers"] = {**always, **_BY_STATUS.get(status, {}), **response.get("headers", {})}
 
 
 def _link(operation: dict[str, Any]) -> None:

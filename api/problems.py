@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -53,6 +53,16 @@ class BacklogFull(errors.Unavailable):
     """More jobs wait for a worker than PENSTOCK_BACKLOG_LIMIT allows; nothing was stored. More workers are the cure."""
 
 
+class QuotaExceeded(errors.PenstockError):
+    """The tenant has made as many requests as it may; nothing was stored."""
+
+    def __init__(self, retry_after_seconds: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Carry when the next request will be taken, and what the tenant should know."""
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+        self.headers = headers
+
+
 class Busy(errors.Unavailable):
     """Somebody else works on the same thing, or PostgreSQL took too long; nothing was stored."""
 
@@ -80,6 +90,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     BodyTooLarge: Problem("body-too-large", 413, "The body is too large"),
     RequestTimeout: Problem("request-timeout", 408, "The request took too long to arrive"),
     UnsupportedMediaType: Problem("unsupported-media-type", 415, "The body must be plain application/json"),
+    QuotaExceeded: Problem("quota-exceeded", 429, "The quota is used up", 1),
     errors.UnknownTask: Problem("unknown-task", 422, "No task has this name"),
     errors.UnknownQueue: Problem("unknown-queue", 422, "No queue has this name"),
     errors.InvalidPayload: Problem("invalid-payload", 422, "The payload does not fit the task"),
@@ -108,7 +119,7 @@ def problem_of(error: Exception) -> Problem:
 def render(error: Exception, *, path: str, request_id: str | None) -> Response:
     """Return the answer for `error`; an unforeseen one tells nothing but the request's id."""
     problem = problem_of(error)
-    return _answer(problem.status, document(error, path=path, request_id=request_id), _headers(problem))
+    return _answer(problem.status, document(error, path=path, request_id=request_id), _headers(error))
 
 
 def document(error: Exception, *, path: str, request_id: str | None) -> dict[str, Any]:
@@ -138,9 +149,12 @@ def retry_after(problem: Problem) -> int:
     return random.randint(least, 3 * least)  # noqa: S311 - spreads load, keeps no secret
 
 
-def _headers(problem: Problem) -> dict[str, str]:
-    headers = {}
-    if problem.retry_after_seconds is not None:
+def _headers(error: Exception) -> dict[str, str]:
+    problem, headers = problem_of(error), {}
+    if isinstance(error, QuotaExceeded):
+        headers = {name.decode(): value.decode() for name, value in error.headers}
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    elif problem.retry_after_seconds is not None:
         headers["Retry-After"] = str(retry_after(problem))
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"

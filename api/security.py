@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from api.line import Line
 from api.patience import in_time
 from api.problems import Unauthorized
+from api.quota import Quotas
 from api.reads import look
 from jobs import keys
 from jobs.keys import Principal
@@ -61,7 +62,7 @@ async def require_key(
     """Return whose key the request carries. Raises `Unauthorized`."""
     if credentials is None:
         raise Unauthorized
-    return await _doorman(request).admit(credentials.credentials)
+    return await _admit(request, credentials.credentials)
 
 
 async def caller_of(request: Request) -> Principal:
@@ -69,12 +70,16 @@ async def caller_of(request: Request) -> Principal:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized
-    return await _doorman(request).admit(key)
+    return await _admit(request, key)
 
 
-def _doorman(request: Request) -> Doorman:
+async def _admit(request: Request, key: str) -> Principal:
     doorman: Doorman = request.app.state.doorman
-    return doorman
+    quotas: Quotas | None = request.app.state.quotas
+    principal = await doorman.admit(key)
+    if quotas is not None:
+        request.scope["ratelimit"] = quotas.take(principal.tenant)
+    return principal
 
 
 Caller = Annotated[Principal, Depends(require_key)]

@@ -42,6 +42,9 @@ class ApiSettings(BaseSettings):
     receive_timeout_seconds: Annotated[
         float, Field(ge=1, le=3600, description="How long a request may take to arrive, its body included")
     ] = 30.0
+    requests_per_minute: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Requests that a tenant may make to one process; 0: any number")
+    ] = 0
     readers_limit: Annotated[
         int, Field(ge=1, le=100_000, description="Long polls and event streams of one process before others get 503")
     ] = 1000

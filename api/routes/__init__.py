@@ -40,7 +40,7 @@ class DirectRoute(APIRoute):
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the error answers of a route, for the OpenAPI document: these, and what every route may answer."""
-    shown = sorted({401, 503, *statuses})
+    shown = sorted({401, 429, 503, *statuses})
     return {
         status: {"model": ProblemDetails, "content": {"application/problem+json": {}}, "description": _MEANING[status]}
         for status in shown
@@ -55,6 +55,7 @@ _MEANING: Mapping[int, str] = {
     413: "The body is too large",
     415: "The body is not plain JSON",
     422: "Some part of the request is not acceptable; nothing was stored",
+    429: "The tenant has made as many requests as it may. Retry-After says when the next one is taken",
     503: "A dependency is away, or too much is waiting; nothing was stored. Retry-After says when to come back",
 }
 

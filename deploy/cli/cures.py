@@ -16,6 +16,7 @@ CURES: Final[Mapping[str, str]] = {
     "not-found": "`penstock jobs` lists the jobs that this key can see.",
     "wrong-state": "`penstock job ID --events` shows what happened to it.",
     "unique-key-taken": "Wait for that job or cancel it, or choose another --unique-key.",
+    "quota-exceeded": "Wait a little; operators: PENSTOCK_REQUESTS_PER_MINUTE.",
     "request-timeout": "The connection was too slow for what was sent.",
     "body-too-large": "Put large data elsewhere and submit where it is.",
     "unsupported-media-type": "Something between here and the API changes the request.",

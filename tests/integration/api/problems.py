@@ -19,7 +19,7 @@ def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     assert body["request_id"] == answer.headers["x-request-id"]
     assert body["title"]
     assert body["detail"]
-    if status == 503:
+    if status in {429, 503}:
         assert int(answer.headers["retry-after"]) >= 1
     if status == 401:
         assert answer.headers["www-authenticate"] == "Bearer"
