@@ -22,7 +22,7 @@ from api.patience import PATIENCE
 from api.quota import Quotas
 from api.readiness import Readiness
 from api.replays import replay
-from api.routes import dead_letters, events, jobs, operations
+from api.routes import dead_letters, events, jobs, operations, schedules
 from api.routes import tasks as task_routes
 from api.routes.operations import READY_WITHIN
 from api.scrape import Scrape
@@ -58,6 +58,7 @@ METRICS: Final = (
     "commit_wait_seconds",
     "doorbells_rung",
     "doorbells_failed",
+    "occurrences",
 )
 BATCHES_AT_ONCE: Final = 4
 """Batches that one process works on at the same time; each holds a connection."""
@@ -138,6 +139,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
     )
     app.state.settings = settings
+    app.state.instruments = instruments
     app.state.commits = commits
     app.state.dispatcher = dispatcher
     app.state.intake = Intake(load_catalogue(celery_app, tasks), tasks.queues)
@@ -190,7 +192,7 @@ def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_w
 def _route(app: Front, instruments: Instruments) -> None:
     """Lead each request past the gate to its route."""
     app.include_router(jobs.hot)
-    for module in (jobs, events, dead_letters, task_routes, operations):
+    for module in (jobs, events, dead_letters, schedules, task_routes, operations):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 import pydantic_core
@@ -24,13 +24,14 @@ _STRINGS_AND_BRACKETS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{\]}]', re
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read(request: Request, limit: int) -> bytes:
+async def read(request: Request, limit: int, kinds: Collection[str] = ("application/json",)) -> bytes:
     """Return the body, counted on the stream.
 
-    Raises `BodyTooLarge` as soon as there is one byte too many, `UnsupportedMediaType` for anything but plain JSON.
+    Raises `BodyTooLarge` as soon as there is one byte too many, `UnsupportedMediaType` for anything but plain JSON
+    of one of the media types `kinds`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+    if kind not in kinds or request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:

@@ -7,12 +7,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api import schemas
+from api import schedule_schemas, schemas
 
 _BODIES: Final[dict[str, type[BaseModel]]] = {
     "JobRequest": schemas.JobRequest,
     "BatchRequest": schemas.BatchRequest,
     "ReplayRequest": schemas.ReplayRequest,
+    "ScheduleRequest": schedule_schemas.ScheduleRequest,
+    "BackfillRequest": schedule_schemas.BackfillRequest,
 }
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
 
@@ -51,15 +53,22 @@ _BY_STATUS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-_ON_A_NEW_JOB: Final = ("/id", ("get_job", "get_attempts", "get_events", "cancel"))
-_ON_A_DEAD_LETTER: Final = ("/dead_letters/0/id", ("replay_dead_letter", "discard", "retry", "replay"))
-_LINKS: Final[dict[str, dict[str, tuple[str, tuple[str, ...]]]]] = {
+_ON_A_NEW_JOB: Final = ("job_id", "/id", ("get_job", "get_attempts", "get_events", "cancel"))
+_ON_A_SCHEDULE: Final = (
+    "name",
+    "/name",
+    ("get_schedule", "patch_schedule", "delete_schedule", "pause_schedule", "resume_schedule", "trigger_schedule",
+     "backfill_schedule", "preview_schedule", "list_occurrences"),
+)  # fmt: skip
+_ON_A_DEAD_LETTER: Final = ("job_id", "/dead_letters/0/id", ("replay_dead_letter", "discard", "retry", "replay"))
+_LINKS: Final[dict[str, dict[str, tuple[str, str, tuple[str, ...]]]]] = {
     "submit": {"202": _ON_A_NEW_JOB},
     "replay": {"201": _ON_A_NEW_JOB},
     "replay_dead_letter": {"201": _ON_A_NEW_JOB},
-    "cancel": {"202": ("/id", ("retry", "replay", "get_job"))},
-    "retry": {"200": ("/id", ("cancel", "get_job"))},
+    "cancel": {"202": ("job_id", "/id", ("retry", "replay", "get_job"))},
+    "retry": {"200": ("job_id", "/id", ("cancel", "get_job"))},
     "list_dead_letters": {"200": _ON_A_DEAD_LETTER},
+    "put_schedule": {"200": _ON_A_SCHEDULE, "201": _ON_A_SCHEDULE},
 }
 
 
@@ -79,6 +88,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     _, found = models_json_schema(
         [(model, "validation") for model in _BODIES.values()], ref_template="#/components/schemas/{model}"
     )
+    found["$defs"]["SchedulePatch"] = _patch_of(found["$defs"]["ScheduleRequest"])
     found["$defs"]["BatchRequest"]["properties"]["jobs"]["maxItems"] = app.state.settings.batch_limit_jobs
     document["components"]["schemas"] |= found["$defs"]
     for path in document["paths"].values():
@@ -89,12 +99,19 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+def _patch_of(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a merge patch: any part of the whole; null takes a part back to its default."""
+    parts = {name: {"anyOf": [part, {"type": "null"}]} for name, part in whole["properties"].items()}
+    return {**whole, "title": "SchedulePatch", "properties": parts, "required": []}
+
+
 def _mend_request(operation: dict[str, Any]) -> None:
     """Put in the body that the route reads, and the key."""
     name = operation.pop("x-body", None)
     optional = operation.pop("x-body-optional", False)
+    kinds = operation.pop("x-body-kinds", ["application/json"])
     if name is not None:
-        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+        content = {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}} for kind in kinds}
         operation["requestBody"] = {"required": not optional, "content": content}
     if operation.pop("x-idempotency-key", False):
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
@@ -114,10 +131,11 @@ def _mend_responses(operation: dict[str, Any], told: dict[str, Any]) -> None:
 
 
 def _link(operation: dict[str, Any]) -> None:
-    """Name the operations that an answer leads to, and where in it their job's id is."""
-    for status, (place, targets) in _LINKS.get(operation["operationId"], {}).items():
+    """Name the operations that an answer leads to, and where in it their parameter is."""
+    for status, (parameter, place, targets) in _LINKS.get(operation["operationId"], {}).items():
+        found = {parameter: f"$response.body#{place}"}
         operation["responses"][status]["links"] = {
-            target: {"operationId": target, "parameters": {"job_id": f"$response.body#{place}"}} for target in targets
+            target: {"operationId": target, "parameters": found} for target in targets
         }
 
 
@@ -125,3 +143,5 @@ LOCATION: Final = {"headers": {"Location": _LOCATION}}
 """What a route adds to the answer that points to a new job."""
 ETAG: Final = {"headers": {"ETag": _header("Changes with the job", pattern='^"[0-9]+"$')}}
 """What a route adds to an answer that can be asked for again by its tag."""
+SCHEDULE_ETAG: Final = {"headers": {"ETag": _header("Changes with each edit", pattern='^"[0-9a-f]+-[0-9]+"$')}}
+"""The same, of a schedule."""

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from jobs import errors
+from jobs.calendar.refusal import InvalidTiming
 from jobs.database import is_passing
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -85,6 +86,8 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.InvalidCursor: Problem("invalid-cursor", 400, "The cursor does not belong to this list"),
     Unauthorized: Problem("unauthorized", 401, "No valid API key"),
     errors.NotFound: Problem("not-found", 404, "There is no such thing"),
+    errors.ReadOnly: Problem("read-only", 409, "This is not edited here"),
+    errors.PreconditionFailed: Problem("precondition-failed", 412, "It is not what you know"),
     errors.StaleTransition: Problem("wrong-state", 409, "The job's state does not allow this"),
     errors.UniqueKeyTaken: Problem("unique-key-taken", 409, "An unfinished job holds this unique key"),
     BodyTooLarge: Problem("body-too-large", 413, "The body is too large"),
@@ -95,6 +98,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.UnknownQueue: Problem("unknown-queue", 422, "No queue has this name"),
     errors.InvalidPayload: Problem("invalid-payload", 422, "The payload does not fit the task"),
     errors.InvalidJob: Problem("invalid-job", 422, "The job's options do not fit together"),
+    InvalidTiming: Problem("invalid-timing", 422, "The timing cannot be kept"),
     errors.IdempotencyKeyReused: Problem("idempotency-key-reused", 422, "The key belongs to a different request"),
     InvalidRequest: Problem("invalid-request", 422, "The request is not valid"),
     errors.RefusedError: Problem("refused", 422, "The request cannot be accepted"),
@@ -140,6 +144,8 @@ def document(error: Exception, *, path: str, request_id: str | None) -> dict[str
         body |= {name: value for name, value in error.facts.items() if value is not None}
     if isinstance(error, errors.StaleTransition) and error.state:
         body["state"] = error.state
+    if isinstance(error, errors.PreconditionFailed) and error.tag:
+        body["etag"] = f'"{error.tag}"'
     return body
 
 

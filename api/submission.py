@@ -13,7 +13,7 @@ from api.schemas import JobRequest, Retry
 from jobs.errors import MalformedIdempotencyKey, RefusedError, UnknownQueue
 from jobs.keys import Principal
 from jobs.model import Idempotency, NewJob
-from tasks.catalogue import Catalogue
+from tasks.catalogue import Catalogue, TaskSpec
 
 _LONGEST_KEY: Final = 255
 _QUOTED_KEY: Final = re.compile(r'"(?P<key>(?:[ !#-\[\]-~]|\\["\\])*)"')
@@ -31,13 +31,7 @@ class Intake:
 
     def new_job(self, wanted: JobRequest, caller: Principal, *, request_id: str, traceparent: str) -> NewJob:
         """Return the job. Raises `UnknownTask`, `UnknownQueue`, `InvalidPayload`."""
-        spec = self.catalogue[wanted.task]
-        queue = wanted.queue or spec.queue
-        if queue not in self._queues:
-            known = ", ".join(sorted(self._queues))
-            raise UnknownQueue(
-                f"There is no queue {queue!r}; there are {known}.", errors=[{"field": "queue", "message": "is unknown"}]
-            )
+        spec, queue = self.addressed(wanted.task, wanted.queue)
         payload = storable(wanted.payload)
         spec.check(payload)
         limit = wanted.time_limit
@@ -59,6 +53,18 @@ class Intake:
             request_id=request_id,
             traceparent=traceparent,
         )
+
+    def addressed(self, task: str, queue: str | None) -> tuple[TaskSpec, str]:
+        """Return the task, and the queue: that one, or the task's. Raises `UnknownTask`, `UnknownQueue`."""
+        spec = self.catalogue[task]
+        chosen = queue or spec.queue
+        if chosen not in self._queues:
+            known = ", ".join(sorted(self._queues))
+            raise UnknownQueue(
+                f"There is no queue {chosen!r}; there are {known}.",
+                errors=[{"field": "queue", "message": "is unknown"}],
+            )
+        return spec, chosen
 
     def batch(
         self, wanted: list[JobRequest], caller: Principal, *, request_id: str, traceparent: str

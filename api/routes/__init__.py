@@ -52,6 +52,7 @@ _MEANING: Mapping[int, str] = {
     401: "No valid API key",
     404: "There is no such thing",
     409: "The state of things does not allow this",
+    412: "It is not what the client knows; nothing was changed",
     413: "The body is too large",
     415: "The body is not plain JSON",
     422: "Some part of the request is not acceptable; nothing was stored",

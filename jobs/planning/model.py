@@ -7,6 +7,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from jobs.calendar.cron import Cron, parse_cron
+from jobs.calendar.refusal import InvalidTiming
 from jobs.calendar.timing import Every, Once, OnFold, OnGap, Rule
 from jobs.model import DEFAULT_PRIORITY, JobId, new_job_id
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
@@ -18,6 +19,14 @@ NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_LIMIT: Final = 1000
 """Instants that one catch-up or one backfill may bring."""
+
+
+def _every(seconds: float, anchor: datetime) -> Every:
+    try:
+        return Every(seconds, anchor)
+    except InvalidTiming as error:  # named as people write it
+        named = {"seconds": "every_seconds", "anchor": "anchor_at"}
+        raise InvalidTiming(named.get(error.field, error.field), error.message) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +71,7 @@ class Definition:
             return parse_cron(self.cron)
         if self.every_seconds is not None:
             assert self.anchor_at is not None  # noqa: S101 - a CHECK of the table, and editing before it
-            return Every(self.every_seconds, self.anchor_at)
+            return _every(self.every_seconds, self.anchor_at)
         assert self.once is not None  # noqa: S101 - a CHECK of the table
         return Once(datetime.fromisoformat(self.once))
 

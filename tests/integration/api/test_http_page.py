@@ -54,13 +54,13 @@ def test_every_operation_is_on_the_page(api: Api) -> None:
     page = (DOCS / "http.md").read_text()
     for path, operations in httpx.get(f"{api.url}/openapi.json").json()["paths"].items():
         for method in METHODS & operations.keys():
-            written = path.replace("{job_id}", "ID")
+            written = path.replace("{job_id}", "ID").replace("{name}", "nightly")
             assert re.search(rf"{method.upper()} {re.escape(written)}\b|`{re.escape(written)}`", page), (method, path)
 
 
 def test_every_field_of_a_job_is_on_the_page(api: Api) -> None:
     page = (DOCS / "http.md").read_text()
     document = httpx.get(f"{api.url}/openapi.json").json()["components"]["schemas"]
-    for name in ("JobRequest", "Retry", "TimeLimit"):
+    for name in ("JobRequest", "Retry", "TimeLimit", "ScheduleRequest", "CatchUpRequest", "BackfillRequest"):
         for field in document[name]["properties"]:
             assert re.search(rf"\b{field}\b", page), field

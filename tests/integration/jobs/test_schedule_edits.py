@@ -129,7 +129,7 @@ def test_another_timing_begins_now_and_says_what_it_left(engine: Engine) -> None
         ({"cron": "61 * * * *"}, "cron.minute"),
         ({"cron": "0 0 30 2 *"}, "cron.day_of_month"),
         ({"zone": "Mars/Olympus"}, "zone"),
-        ({"every_seconds": 0.5}, "seconds"),
+        ({"every_seconds": 0.5}, "every_seconds"),
         ({"once": "2001-01-01T00:00Z"}, "at"),
     ],
 )

@@ -103,4 +103,4 @@ def test_a_declaration_that_cannot_be_kept_stops_it_with_the_reason(tmp_path: Pa
     )
 
     assert ended.returncode == 2
-    assert "beat_schedule['x']: seconds" in ended.stderr
+    assert "beat_schedule['x']: every_seconds" in ended.stderr

@@ -91,8 +91,8 @@ def routes() -> frozenset[tuple[str, str]]:
 
 
 def shape(path: str) -> str:
-    """Return the path with every name of a part, and the ID of an example, left out."""
-    return re.sub(r"\{[^}]*\}|\bID\b", "{}", path.rstrip("."))
+    """Return the path with every name of a part, and the names in examples, left out."""
+    return re.sub(r"\{[^}]*\}|\bID\b|(?<=/schedules/)[\w-]+", "{}", path.rstrip("."))
 
 
 @every_page

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.home import ROOT
+from jobs.planning.words import Decision, Why
 from jobs.state import Event, JobState, Outcome, Reason
 
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
@@ -36,6 +37,8 @@ STEPS = words_of("schedules/upkeep.py", pattern=r'_(?:and_ring|count|step)\("([a
         ("Events of a job", {*Event, *TOLD, "accept", "replayed"}),
         ("Reasons for a failure", Reason),
         ("Steps of upkeep", STEPS),
+        ("Decisions about an instant", Decision),
+        ("Reasons for a decision", Why),
     ],
 )
 def test_a_section_defines_the_words_of_the_code_and_no_others(section: str, words: Iterable[str]) -> None:
