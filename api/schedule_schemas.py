@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue, StringConstrai
 
 from api.schemas import A_YEAR_IN_SECONDS, Instant, Name, Request, Retry, Tag, TimeLimit
 from jobs.calendar.timing import LONGEST_INTERVAL, Mark, OnFold, OnGap
+from jobs.calendar.zones import ZONE_DATA_VERSION
 from jobs.planning.model import LARGEST_LIMIT
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 
@@ -104,6 +105,7 @@ class ClockRules(BaseModel):
     fold: str
     interval: str
     clock: str
+    zone_data: Annotated[str, Field(description="The release of the IANA time zone database that decides")]
 
 
 GAPS: Final[Mapping[OnGap, str]] = {
@@ -122,8 +124,9 @@ def clock_rules(zone: str, on_gap: OnGap, on_fold: OnFold) -> ClockRules:
         zone=zone,
         gap=GAPS[on_gap],
         fold=FOLDS[on_fold],
-        interval="Intervals follow elapsed time, whatever the clocks show; so does cron in minutes or hours with `*`.",
+        interval="Intervals follow elapsed time; so does a cron whose minute or hour begins with `*`.",
         clock="PostgreSQL's clock decides what is due.",
+        zone_data=ZONE_DATA_VERSION,
     )
 
 

@@ -55,6 +55,18 @@ class Api:
         """Ask for a change, once: a change that got through and was not answered must not be asked for twice."""
         return self._json(self._ask("POST", path, task=task, json=body))
 
+    def put(
+        self,
+        path: str,
+        body: Json,
+        *,
+        task: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Json:
+        """Have `path` be `body`; what did not get through is sent again, for it makes no difference how often."""
+        return self._json(self._ask("PUT", path, patience=patience, task=task, json=body, headers=headers or {}))
+
     def delete(self, path: str) -> None:
         """Have something removed."""
         self._ask("DELETE", path)

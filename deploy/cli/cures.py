@@ -13,7 +13,7 @@ CURES: Final[Mapping[str, str]] = {
     "malformed-idempotency-key": "Use 1 to 255 letters, digits or signs without spaces.",
     "invalid-cursor": "Start again without a cursor.",
     "unauthorized": "Set PENSTOCK_API_KEY or --key-file; `penstock keys create` makes a key.",
-    "not-found": "`penstock jobs` lists the jobs that this key can see.",
+    "not-found": "`penstock jobs` and `penstock schedules list` show what this key can see.",
     "wrong-state": "`penstock job ID --events` shows what happened to it.",
     "read-only": "Change it where it is declared.",
     "precondition-failed": "Look at it again with `penstock schedules show`.",

@@ -15,7 +15,10 @@ STILL_RUNNING: Final = 3
 
 MEANINGS: Final = {
     DONE: "done; a job that was waited for has succeeded",
-    NOT_SUCCEEDED: "a job that was waited for has failed, was cancelled or expired; `migrate --check`: not at the head",
+    NOT_SUCCEEDED: (
+        "a job that was waited for has failed, was cancelled or expired; `migrate --check`: not at the head; "
+        "`schedules trigger`: skipped"
+    ),
     REFUSED: "refused, by the command line or by the API, or nothing could be reached",
     STILL_RUNNING: "a job that was waited for had not finished in time",
     130: "interrupted with Ctrl-C; jobs go on",

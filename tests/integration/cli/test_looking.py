@@ -78,7 +78,7 @@ def test_an_unknown_job_is_a_refusal_with_a_cure(penstock: Command) -> None:
     result = penstock("job", "00000000-0000-7000-8000-000000000000", code=2)
 
     assert result.stderr.startswith("Error: There is no such thing: ")
-    assert "`penstock jobs` lists the jobs that this key can see." in result.stderr
+    assert "`penstock jobs` and `penstock schedules list` show what this key can see." in result.stderr
 
 
 def test_an_id_that_is_none_is_refused_before_anything_is_asked(anywhere: Command) -> None:
