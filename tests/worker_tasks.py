@@ -204,11 +204,22 @@ def crash_once(self: Any) -> int:
 
 
 @shared_task(name="probe.long_first", bind=True)
-def long_first(self: Any, seconds: float) -> int:
-    """Take long in the first attempt, and no time in a later one."""
+def long_first(self: Any, seconds: float, log: str | None = None) -> int:
+    """Take long in the first attempt, and no time in a later one. Writes a line when the first begins and ends."""
     if self.job.attempt == 1:
+        _write(log, "begin")
         time.sleep(seconds)
+        _write(log, "end")
     return int(self.job.attempt)
+
+
+@shared_task(name="probe.spins", max_retries=0)
+def spins(seconds: float) -> int:
+    """Count for so long, without a pause and without asking anybody."""
+    ends, count = time.monotonic() + seconds, 0
+    while time.monotonic() < ends:
+        count += 1
+    return count
 
 
 def _write(log: str | None, word: str) -> None:

@@ -64,13 +64,14 @@ def run_attempt(attempt: Attempt) -> Ending:
     job = OwnJob(attempt, here.database)
     token = current_job.set(job)
     trace_id = logs.trace_id(attempt.traceparent)
-    with logs.about(
+    about = logs.about(
         job_id=str(attempt.job_id),
         task=attempt.task,
         attempt=attempt.number,
         request_id=attempt.request_id,
         trace_id=trace_id,
-    ):
+    )
+    with pool_process.unstopped(), about:
         try:
             spec = here.catalogue[attempt.task]
             value = _call(here.task(attempt.task), spec.bind(attempt.payload), attempt)

@@ -152,9 +152,8 @@ class Keeper:
         return self._draining
 
     def drain(self) -> None:
-        """Start nothing more."""
-        with self._news:
-            self._draining = True
+        """Start nothing more. Takes no lock: it is called where a signal was caught."""
+        self._draining = True
 
     def close(self, timeout: float = 5.0) -> None:
         """Settle what has ended, give back what has not, and stop."""

@@ -4,8 +4,12 @@ Made once before the pool starts; a forked child inherits it and opens its own c
 """
 
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from celery import Celery
@@ -36,6 +40,31 @@ class PoolProcess:
                 self._database.dispose(close=False)
             self._database, self._database_pid = self.open_database(), os.getpid()
         return self._database
+
+
+@contextmanager
+def unstopped() -> Iterator[None]:
+    """Run the block to its end although this process is told to stop by SIGTERM.
+
+    Process managers signal a whole group (systemd, unless it is told otherwise; tini -g). The main process
+    then drains, and lets the attempts of the pool end. It is the one to end a process of the pool, by SIGKILL.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread; in a pool of threads that is Celery's
+        return
+    ours = os.getpid()
+
+    def ignore(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != ours:  # forked by the task, which may end it as it likes
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    # A handler, not SIG_IGN: that would be inherited by the programs that the task starts.
+    before = signal.signal(signal.SIGTERM, ignore)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 _here: list[PoolProcess] = []

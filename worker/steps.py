@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 from billiard.einfo import ExceptionInfo
-from billiard.exceptions import TimeLimitExceeded
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import bootsteps
 from celery.worker import state
 
@@ -234,6 +234,8 @@ def _ending_of_process(info: ExceptionInfo) -> Ending:
     error = getattr(error, "exc", error)
     if isinstance(error, TimeLimitExceeded):
         return Ending(How.TIMED_OUT, failure=Failure("TimeLimitExceeded", "The hard time limit ended the process."))
+    if isinstance(error, SoftTimeLimitExceeded):  # it struck between the task's end and the word of it
+        return Ending(How.TIMED_OUT, failure=Failure("SoftTimeLimitExceeded", "The soft time limit ended the attempt."))
     return Ending(How.LOST, failure=Failure("WorkerLost", f"The process that ran the job died: {error}"[:1000]))
 
 
@@ -291,13 +293,13 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
 def begin_drain(keeper: Keeper, drain_seconds: float) -> None:
     """Start nothing more, and when the time is over give the remaining jobs back and end their processes.
 
-    Runs where a signal was caught, so it only starts a thread.
+    Runs where a signal was caught, so whatever takes a lock is done by a thread.
     """
+    keeper.drain()
     threading.Thread(target=_drain, args=(keeper, drain_seconds), name="drain", daemon=True).start()
 
 
 def _drain(keeper: Keeper, drain_seconds: float) -> None:
-    keeper.drain()
     waiting = list(keeper.launches)
     keeper.launches.clear()
     keeper.give_back(waiting)
