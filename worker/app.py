@@ -25,13 +25,15 @@ from tasks.app import settings as task_settings
 from tasks.settings import TaskSettings
 from tasks.topology import is_redis
 from worker import pool_process
+from worker.drain import Drain
 from worker.ears import Ears
 from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
 from worker.redis_lists import ListTransport
 from worker.settings import WorkerSettings
-from worker.steps import KeeperStep, LaunchStep, begin_drain
+from worker.steps import KeeperStep, LaunchStep
+from worker.threads import DrainStep, Threads, end_with
 
 METRICS: Final = (
     "attempts_started",
@@ -57,6 +59,7 @@ class Parts:
 
     keeper: Keeper
     heartbeat: Heartbeat
+    drain: Drain
     ears: Ears
     instruments: Instruments
     announce: Callable[[], None]
@@ -102,7 +105,7 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
 
     ears = Ears(chosen.deaf_seconds)
     heartbeat = Heartbeat(keeper, pulse, chosen, ears, lambda: tuple(app.amqp.queues.consume_from))
-    return Parts(keeper, heartbeat, ears, instruments, announce, leave)
+    return Parts(keeper, heartbeat, Drain(keeper, chosen.drain_seconds), ears, instruments, announce, leave)
 
 
 def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
@@ -121,7 +124,7 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
 
     @signals.worker_shutting_down.connect(weak=False)
     def on_stopping(**_: Any) -> None:
-        begin_drain(parts[0].keeper, chosen.drain_seconds)
+        parts[0].drain.begin()
 
     @signals.worker_shutdown.connect(weak=False)
     def on_stopped(**_: Any) -> None:
@@ -132,7 +135,7 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
     if is_redis(str(app.conf.broker_url)):
         app.conf.broker_transport = ListTransport  # survives what was pushed into the lists by hand
     app.penstock_parts = make  # type: ignore[attr-defined]  # how the step, which Celery makes, finds its parts
-    app.steps["worker"].add(KeeperStep)
+    app.steps["worker"].update({KeeperStep, DrainStep})
     app.steps["consumer"].add(LaunchStep)
     return app
 
@@ -177,7 +180,7 @@ def run() -> int:
     worker = app.Worker(
         hostname=chosen.node(),
         concurrency=chosen.worker_concurrency,
-        pool_cls=chosen.worker_pool,
+        pool_cls=Threads if chosen.worker_pool == "threads" else chosen.worker_pool,
         queues=chosen.worker_queues or tasks.queues,
         without_gossip=True,
         without_mingle=True,
@@ -185,4 +188,7 @@ def run() -> int:
         quiet=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    code = int(worker.exitcode or 0)
+    if isinstance(worker.pool, Threads) and worker.pool.is_left_running:
+        end_with(code)
+    return code

@@ -4,8 +4,6 @@ Celery documents bootsteps under "Extensions and Bootsteps". The process's step 
 worker; the connection's step is started anew after each reconnect.
 """
 
-import os
-import signal
 import socket
 import threading
 import time
@@ -268,7 +266,7 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
         super().__init__(worker, **options)
         parts = worker.app.penstock_parts(worker)
         worker.keeper, worker.heartbeat, worker.instruments = parts.keeper, parts.heartbeat, parts.instruments
-        worker.ears = parts.ears
+        worker.ears, worker.drain = parts.ears, parts.drain
         worker.bell = Bell()
         worker.keeper.wake = worker.bell.ring
         self._parts = parts
@@ -288,31 +286,3 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
             log.warning("database_unavailable", doing="announce")
             return False
         return True
-
-
-def begin_drain(keeper: Keeper, drain_seconds: float) -> None:
-    """Start nothing more, and when the time is over give the remaining jobs back and end their processes.
-
-    Runs where a signal was caught, so whatever takes a lock is done by a thread.
-    """
-    keeper.drain()
-    threading.Thread(target=_drain, args=(keeper, drain_seconds), name="drain", daemon=True).start()
-
-
-def _drain(keeper: Keeper, drain_seconds: float) -> None:
-    waiting = list(keeper.launches)
-    keeper.launches.clear()
-    keeper.give_back(waiting)
-    deadline = time.monotonic() + drain_seconds
-    while time.monotonic() < deadline and keeper.busy:
-        time.sleep(0.05)  # in a thread of its own; there is no event for "all slots are free"
-    left = [running for running in keeper.held() if running.ending is None]
-    processes = [running.pid for running in left if running.pid is not None and running.pid != os.getpid()]
-    if left:
-        log.warning("drain_gives_back", count=len(left))
-        keeper.give_back(left)
-    for pid in processes:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue

@@ -155,3 +155,16 @@ def test_a_process_that_is_told_to_end_by_someone_else_ends_its_job_first(plant:
 
         assert plant.finished(job_id)["result"] == 1
         assert plant.outcomes(job_id) == ["succeeded"]
+
+
+def test_a_worker_of_threads_gives_long_jobs_back_and_does_not_wait_for_them(plant: Plant) -> None:
+    with plant.crew(worker_pool="threads", worker_concurrency=2, drain_seconds=1) as crew:
+        job_id = plant.submit("probe.long_first", crew.lane, seconds=60)
+        plant.running(job_id)
+
+        crew.worker.kill("SIGTERM")
+        crew.worker.container.wait(15)
+
+        assert plant.outcomes(job_id) == ["interrupted"]
+        crew.worker.container.start()
+        assert plant.finished(job_id)["result"] == 2
