@@ -56,7 +56,14 @@ class Outage:
         hub.call_later(pause, over.append, True)  # noqa: FBT003 - what tells that it is time
         while not over:
             state.maybe_shutdown()
+            self._run_once(hub)
+
+    def _run_once(self, hub: Any) -> None:
+        """Go round the loop; what the dead connection had put off there fails, and is done with."""
+        try:
             hub.run_once()
+        except self._consumer.connection_errors as error:
+            log.info("leftover_of_connection", reason=type(error).__name__)
 
     def _start(self, hub: Any) -> None:
         self._is_serving = True
