@@ -11,6 +11,7 @@ import structlog
 from amqp.exceptions import NotFound
 from celery.utils.threads import bound_open_broker_sockets  # type: ignore[attr-defined]  # the stubs are older
 from celery.worker.consumer import Consumer
+from redis.exceptions import ResponseError
 
 from jobs.errors import UnknownTask
 from tasks import messages
@@ -27,16 +28,24 @@ LEAVE_SECONDS: Final = 1.0
 HANG_UP_SECONDS: Final = 1.0
 """How long the end of a broken connection may take."""
 
+REFUSED_SECONDS: Final = 1.0
+"""How long a broker that refuses is left alone."""
+
 
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
     """Celery's consumer, for messages that may be anything."""
 
     connection_errors: tuple[type[BaseException], ...]
+    _refusal: BaseException | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the loss of a queue for that of the connection: the next declares it. Celery would end the worker."""
+        """Take for the loss of the connection what Celery would end the worker for, though the next may well do.
+
+        That is the loss of a queue, which is declared on connecting, and whatever Redis refuses: it has no memory
+        left, cannot write its file, or has become a replica.
+        """
         super().__init__(*args, **kwargs)
-        self.connection_errors = (*self.connection_errors, NotFound)
+        self.connection_errors = (*self.connection_errors, NotFound, ResponseError)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Return `conn`, connected, however long that takes."""
@@ -50,12 +59,17 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
 
         kombu's Redis transport puts messages back as it closes, over a connection that no longer knows its host.
         """
+        self._refusal = exc if isinstance(exc, ResponseError) else None
         try:
             self._hang_up_on_monitors()
             super().on_connection_error_after_connected(exc)
         except Exception as error:  # noqa: BLE001 - it is gone either way
             self.connection = None
             log.warning("connection_not_closed", reason=type(error).__name__)
+
+    def on_connection_error_before_connected(self, exc: BaseException) -> None:
+        """Note why there is no connection yet; Celery then tries again."""
+        self._refusal = exc if isinstance(exc, ResponseError) else None
 
     def _hang_up_on_monitors(self) -> None:
         """Give up the connection for events without a goodbye: through a dead network, Celery waits for its answer."""
@@ -65,8 +79,14 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
             connection.collect(socket_timeout=HANG_UP_SECONDS)
 
     def on_close(self) -> None:
-        """Leave a connection that is gone. The pool keeps its jobs: their leases hold them, not the connection."""
+        """Leave a connection that is gone. The pool keeps its jobs: their leases hold them, not the connection.
+
+        A broker that is there and refuses would be asked in a tight loop: the pool is served a while first.
+        """
         finish_writing(self.pool)
+        if self._refusal is not None:
+            with Outage(self, pauses=(REFUSED_SECONDS,)) as outage:
+                outage.serve(self._refusal)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Return Celery's handler, made safe."""

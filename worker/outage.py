@@ -6,7 +6,7 @@ messages; ours are begun in the database, and are not repeated while their lease
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,10 +22,10 @@ PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 class Outage:
     """Serves the pool while a consumer tries to connect."""
 
-    def __init__(self, consumer: Any) -> None:
-        """Serve the pool of `consumer`."""
+    def __init__(self, consumer: Any, pauses: Sequence[float] = PAUSES) -> None:
+        """Serve the pool of `consumer` for `pauses` between two tries; the last is repeated."""
         self._consumer = consumer
-        self._pauses: Iterator[float] = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
+        self._pauses: Iterator[float] = itertools.chain(pauses, itertools.repeat(pauses[-1]))
         self._timers: set[Any] = set()
         self._began_with: set[Any] = set()
         self._is_serving = False
