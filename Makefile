@@ -8,7 +8,7 @@ PYTEST = -m pytest -n 2 --dist loadgroup
 PACKAGES = jobs tasks worker schedules api deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test check lint types arrow cover format bench clean
+.PHONY: help run stop test check lint types arrow cover format bench chaos clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ format:  ## put the code into shape
 bench:  ## measure against the usual hand-built stack; prints a table, writes .run/bench.json
 	@$(DEV)
 	$(PY) -m tests.bench
+
+chaos:  ## the whole stack under load and faults, then a check; SEED=, MINUTES=3, BROKER=rabbitmq, PLAN=1
+	@$(DEV)
+	@exec $(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(BROKER),--broker $(BROKER)) $(if $(RATE),--rate $(RATE)) $(if $(FAULTS),--faults-per-minute $(FAULTS)) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(PLAN),--plan) $(if $(KEEP),--keep)
 
 clean:  ## remove the stack's state, the environment and every cache
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack purge; fi

@@ -22,6 +22,7 @@ CALL = re.compile(r"(?:^|[|(;&]|\bxargs(?: -\S+)*) *((?:[A-Z_]+=\S* )*(?:penstoc
 INLINE = re.compile(r"`((?:penstock|make) [a-z][^`]*)`")
 ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.-]*)")
 OUR_OWN_VARIABLES = {"DETACH", "BROKER", "WORKERS", "DATABASE_URL", "BROKER_URL", "T"}
+OUR_OWN_VARIABLES |= {"SEED", "MINUTES", "RATE", "FAULTS", "ONLY", "PLAN", "KEEP"}  # of `make chaos`
 
 every_page = pytest.mark.parametrize("page", pages(), ids=name)
 

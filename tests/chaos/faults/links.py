@@ -1,0 +1,66 @@
+"""Faults of the links between the parts: late, cut, silent, cut at a COMMIT."""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from tests.chaos.faults.processes import note_part
+from tests.chaos.faults.scene import Scene, Strike
+from tests.chaos.schedule import Kind
+from tests.services.proxy import Proxy, When
+
+COMMIT: Final = b"COMMIT\0"
+SYNC: Final = b"S\0\0\0\x04"
+"""The message that ends a statement outside of a transaction, and commits it (PostgreSQL, "Extended Query")."""
+_COMMITS: Final[Mapping[str, bytes]] = {"api": COMMIT, "beat": COMMIT, "worker": SYNC}
+"""What commits the work of each role: a worker starts and settles in single statements."""
+
+
+def _link(scene: Scene, strike: Strike) -> Proxy:
+    assert strike.fault.far is not None
+    return scene.part(strike.fault).links[strike.fault.far]
+
+
+def delay(scene: Scene, strike: Strike) -> None:
+    """Hold back everything that is sent over the link."""
+    seconds = 0.02 + 0.3 * strike.fault.lot
+    note_part(scene, strike, scene.part(strike.fault), f"{seconds * 1000:.0f} ms")
+    link = _link(scene, strike)
+    link.delay(seconds)
+    scene.wait(strike.fault.seconds)
+    link.heal()
+
+
+def reset(scene: Scene, strike: Strike) -> None:
+    """Cut every connection over the link."""
+    note_part(scene, strike, scene.part(strike.fault))
+    _link(scene, strike).drop()
+
+
+def silence(scene: Scene, strike: Strike) -> None:
+    """Let nothing pass; afterwards what was held back goes on its way, or the connections are found dead."""
+    how = strike.fault.either("then goes on", "then is cut")
+    note_part(scene, strike, scene.part(strike.fault), how)
+    link = _link(scene, strike)
+    link.swallow()
+    scene.wait(strike.fault.seconds)
+    if how == "then is cut":
+        link.drop()
+    link.heal()
+
+
+def cut_at_commit(scene: Scene, strike: Strike) -> None:
+    """Cut the link at the next COMMITs that are sent over it, before or after they are done."""
+    before = strike.fault.kind is Kind.CUT_BEFORE_COMMIT
+    when = When.BEFORE if before else strike.fault.either(When.AFTER, When.LATE)
+    times = 1 + int(strike.fault.lot * 10) % 3
+    link = _link(scene, strike)
+    met = link.cuts
+    note_part(scene, strike, scene.part(strike.fault), f"{when}, {times} in a row")
+    link.cut(_COMMITS[strike.fault.target.partition("-")[0]], when, times=times)
+    deadline = time.monotonic() + strike.fault.seconds
+    while link.cuts < met + times and time.monotonic() < deadline and not scene.over.is_set():
+        time.sleep(0.01)
+    link.heal()
+    if link.cuts == met:
+        strike.failed, strike.unmet = "no COMMIT was sent", True

@@ -1,0 +1,102 @@
+"""Faults of Penstock's own processes: killed, paused, out of memory, replaced."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from uuid import UUID
+
+from deploy.stack.errors import DidNotStart
+from jobs.state import JobState
+from tests.chaos.faults.scene import MEET_SECONDS, Scene, Strike, Touches, left_to_upkeep, nothing, run_by
+from tests.chaos.ledger import Wanted
+from tests.chaos.parts import Part
+
+
+def _touches(part: Part) -> Touches:
+    """Return what tells the jobs that are in flight in a part."""
+    role = part.name.partition("-")[0]
+    return {"worker": run_by(part.name), "beat": left_to_upkeep}.get(role, nothing)
+
+
+def note_part(scene: Scene, strike: Strike, part: Part, how: str | None = None) -> None:
+    """Note what is in flight in a part: called at the last moment before the blow."""
+    is_api = part.name.startswith("api")
+    scene.strike(strike, _touches(part), lambda: scene.load.flights(part.name) if is_api else (), how)
+
+
+def kill_child(scene: Scene, strike: Strike) -> None:
+    """Kill a process of the pool, one that runs a job when there is one."""
+    part = scene.part(strike.fault)
+    victim, job_id = _busy_child(scene, part)
+    scene.strike(strike, lambda due: due.id == job_id, meet_seconds=0.0)
+    if victim is not None:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+
+
+def _busy_child(scene: Scene, part: Part) -> tuple[int | None, UUID | None]:
+    deadline = time.monotonic() + MEET_SECONDS
+    while True:
+        children, running = part.children(), scene.witness.running()
+        busy = [pid for pid in children if pid in running]
+        if busy:
+            return busy[0], running[busy[0]]
+        if time.monotonic() > deadline or scene.over.is_set():
+            return (children[0] if children else None), None
+        time.sleep(0.005)
+
+
+def kill_main(scene: Scene, strike: Strike) -> None:
+    """Kill the main process; what it had forked goes on until the new one starts."""
+    part = scene.part(strike.fault)
+    note_part(scene, strike, part)
+    part.kill_main()
+    scene.wait(strike.fault.seconds)
+    _bring_back(part)
+
+
+def kill(scene: Scene, strike: Strike) -> None:
+    """Kill the process and what it had forked; an API with requests in flight."""
+    part = scene.part(strike.fault)
+    note_part(scene, strike, part)
+    part.kill()
+    scene.wait(strike.fault.seconds)
+    _bring_back(part)
+
+
+def pause(scene: Scene, strike: Strike) -> None:
+    """Hold the process and what it has forked still for a while."""
+    part = scene.part(strike.fault)
+    note_part(scene, strike, part)
+    with part.paused():
+        scene.wait(strike.fault.seconds)
+
+
+def roll(scene: Scene, strike: Strike) -> None:
+    """Replace the process as a deploy does."""
+    part = scene.part(strike.fault)
+    note_part(scene, strike, part)
+    if not part.stop():
+        strike.failed = "it did not end by itself and was killed"
+    scene.wait(strike.fault.seconds)
+    _bring_back(part)
+
+
+def _bring_back(part: Part) -> None:
+    """Start it again; whether it dies at that is the supervisor's affair."""
+    part.start()
+    with suppress(DidNotStart):
+        part.wait_until_ready()
+
+
+def run_out_of_memory(scene: Scene, strike: Strike) -> None:
+    """Submit a job that grows beyond the bound of its process's memory in its first attempt."""
+    memory = scene.plant.memory[strike.fault.target]
+    how = "killed by its cgroup" if memory.kills else "MemoryError by RLIMIT_AS"
+    wanted = Wanted(task="chaos.grows", payload={"megabytes": memory.beyond_megabytes}, priority=9)
+    try:
+        ids = scene.load.extra(wanted).result(strike.fault.seconds)
+    except TimeoutError:
+        ids = ()
+    scene.strike(strike, lambda due: due.id in ids and due.state == JobState.RUNNING, how=how)

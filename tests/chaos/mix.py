@@ -1,0 +1,135 @@
+"""What clients ask for: a steady stream of requests, each drawn from the seed and its own number alone."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.chaos.ledger import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What an operator does to a job some time after it was acknowledged."""
+
+    call: Call
+    after: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One job; times are seconds from the moment in which its request is first sent."""
+
+    task: str
+    payload: dict[str, Any]
+    queue: str | None = None
+    priority: int | None = None
+    delay: float | None = None
+    run_in: float | None = None
+    expires_in: float | None = None
+    unique_key: str | None = None
+    then: Then | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A single submission, or a batch."""
+
+    number: int
+    at: float
+    """Seconds after the load began, when nothing holds it up."""
+    wishes: Sequence[Wish]
+    batch: bool
+
+
+LARGEST_BATCH: Final = 20
+_BATCHES: Final = 0.12
+_DEAD_LETTERS: Final = (Call.REPLAY, Call.DISCARD, Call.RETRY)
+
+#: How often each kind of job is asked for, and how long those that take time do.
+_TASKS: Final = {
+    "quick": 0.70,
+    "naps": 0.15,
+    "dozes": 0.03,
+    "errs": 0.06,
+    "fails": 0.02,
+    "large": 0.02,
+    "stubborn": 0.003,
+    "dies": 0.002,
+    "dies for good": 0.0005,
+    "cancelled": 0.012,
+}
+
+
+def requests(seed: int, rate: float) -> Iterator[Request]:
+    """Yield requests without end, `rate` jobs a second on the average."""
+    at = 0.0
+    number = 0
+    while True:
+        number += 1
+        request = _request(seed, number, at)
+        yield request
+        at += len(request.wishes) / rate
+
+
+def _request(seed: int, number: int, at: float) -> Request:
+    rng = random.Random(f"request {seed} {number}")
+    batch = rng.random() < _BATCHES
+    count = rng.randint(2, LARGEST_BATCH) if batch else 1
+    return Request(number, round(at, 4), [_wish(rng, single=not batch) for _ in range(count)], batch)
+
+
+def _wish(rng: random.Random, *, single: bool) -> Wish:
+    kind = rng.choices(list(_TASKS), list(_TASKS.values()))[0]
+    task, payload, then = _work(rng, kind)
+    delay, run_in, expires_in = _times(rng)
+    return Wish(
+        task=f"chaos.{task}",
+        payload=payload,
+        queue=rng.choices((None, "critical", "bulk"), (8, 1, 1))[0],
+        priority=rng.choice((None, None, *range(10))),
+        delay=delay,
+        run_in=run_in,
+        expires_in=expires_in,
+        # A refused item takes its whole batch back, so only single jobs ask for what may be taken.
+        unique_key=f"unique-{rng.randrange(8)}" if single and rng.random() < 0.03 else None,
+        then=then,
+    )
+
+
+def _work(rng: random.Random, kind: str) -> tuple[str, dict[str, Any], Then | None]:
+    """Return the task, its payload, and what is done to the job afterwards."""
+    match kind:
+        case "naps":
+            return "naps", {"seconds": round(rng.uniform(0.01, 0.1), 3)}, None
+        case "dozes":
+            return "dozes", {"seconds": round(rng.uniform(0.2, 1.2), 3)}, None
+        case "errs":
+            return "errs", {"times": rng.choice((1, 1, 1, 2, 3))}, None
+        case "fails":
+            return "fails", {}, Then(rng.choice(_DEAD_LETTERS), round(rng.uniform(0.2, 5.0), 2))
+        case "large":
+            return "large", {"size": rng.randrange(1_000, 50_000)}, None
+        case "stubborn":
+            cancel = Then(Call.CANCEL, round(rng.uniform(0.05, 1.0), 2)) if rng.random() < 0.5 else None
+            return "stubborn", {"seconds": round(rng.uniform(0.3, 2.0), 2)}, cancel
+        case "dies":
+            return "dies", {"times": rng.choice((1, 2))}, None
+        case "dies for good":
+            return "dies", {"times": 10}, Then(rng.choice(_DEAD_LETTERS), round(rng.uniform(1.0, 6.0), 2))
+        case "cancelled":
+            cancel = Then(Call.CANCEL, round(rng.uniform(0.0, 1.5), 2))
+            return "dozes", {"seconds": round(rng.uniform(0.3, 1.5), 2)}, cancel
+        case _:
+            return kind, {}, None
+
+
+def _times(rng: random.Random) -> tuple[float | None, float | None, float | None]:
+    """Return the delay, the instant of `run_at` and that of `expires_at`, each in seconds from now."""
+    chosen = rng.random()
+    delay = round(rng.uniform(0.1, 4.0), 2) if chosen < 0.08 else None
+    run_in = round(rng.uniform(0.1, 4.0), 2) if 0.08 <= chosen < 0.12 else None
+    patience = rng.choice((0.3, 1.0, 4.0))  # what is that impatient expires now and then without a fault
+    expires_in = round((run_in or 0.0) + patience, 2) if rng.random() < 0.04 and delay is None else None
+    return delay, run_in, expires_in

@@ -1,0 +1,169 @@
+"""What a run says of itself."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.client import Flight
+from tests.chaos.faults.scene import Strike
+from tests.chaos.options import Options
+from tests.chaos.parts import Death
+from tests.chaos.recovery import Felt, felt, percentile, summarise
+from tests.chaos.report import Report, Violation
+from tests.chaos.schedule import Fault, Kind
+from tests.chaos.tables import Due
+from tests.chaos.tally import Tally
+
+AT = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def strike(kind: Kind = Kind.KILL_API, target: str = "api-1", far: str | None = None, **facts: Any) -> Strike:
+    fault = Fault(1, 2.0, kind, target, far, 1.0, 0.5)
+    return Strike(fault, **{"at": AT, "ended_at": AT + timedelta(seconds=2), **facts})
+
+
+def tally(**facts: Any) -> Tally:
+    known: dict[str, Any] = {
+        "options": Options(seed=5, broker="rabbitmq"),
+        "began_at": AT,
+        "seconds": 200.0,
+        "commit": "abc",
+        "machine": {"cores": 4},
+        "versions": {"python": "3.11"},
+        "setup": {"processes": "some"},
+        "checked": Report(),
+        "felt": [Felt(strike(), [0.5, 1.5])],
+        "submitted": 10,
+        "answers": {"202": 10},
+        "operations": {},
+        "deaths": [],
+        "oddities": [],
+        "logged": {},
+    }
+    return Tally(**known | facts)
+
+
+class Told:
+    """Tables that know when jobs went on."""
+
+    def __init__(self, progress: dict[uuid.UUID, datetime]) -> None:
+        self._progress = progress
+
+    def progress(self, seen: list[Due], names: list[str]) -> dict[uuid.UUID, datetime]:
+        asked = {due.id for due in seen}
+        return {job_id: at for job_id, at in self._progress.items() if job_id in asked}
+
+
+def due() -> Due:
+    """A job that is queued."""
+    return Due(uuid.uuid4(), "queued", None, rung=True, told=1, overdue=False)
+
+
+def test_a_fault_is_felt_until_the_last_job_and_request_went_on() -> None:
+    touched, waiting, stranger = due(), due(), due()
+    flight = Flight(3, answered_at=AT + timedelta(seconds=4))
+    known = Told({touched.id: AT + timedelta(seconds=1), waiting.id: AT + timedelta(seconds=2), stranger.id: AT})
+
+    found = felt(strike(touched=[touched], waiting=[waiting], flights=[flight]), known)  # type: ignore[arg-type]  # as much of the tables as is asked
+
+    assert sorted(found.seconds) == [1.0, 2.0, 4.0]
+    assert found.recovery == 4.0
+    assert found.strike.exposed == 4
+
+
+def test_a_fault_that_somebody_never_got_over_has_no_recovery() -> None:
+    gone_on, stuck = due(), due()
+    known = Told({gone_on.id: AT + timedelta(seconds=1)})
+
+    found = felt(strike(touched=[gone_on, stuck]), known)  # type: ignore[arg-type]  # the same
+
+    assert (found.recovery, found.stuck) == (None, 1)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
+def test_a_percentile_is_a_value_that_was_seen(share: float, value: int) -> None:
+    assert percentile(list(range(1, 101)), share) == value
+
+
+def test_a_kind_is_summed_up_over_its_faults() -> None:
+    felts = [Felt(strike(touched=[due()], waiting=[due()] * 3), [1.0, 3.0]), Felt(strike(), [2.0], 1)]
+
+    summary = summarise("kill_api", felts)
+
+    assert (summary.count, summary.touched, summary.waiting, summary.stuck) == (2, 1, 3, 1)
+    assert (summary.longest, summary.p50, summary.max) == (2.0, 2.0, 3.0)
+
+
+def test_the_file_has_what_programs_look_for(tmp_path: Path) -> None:
+    report = Report()
+    report.counts.jobs, report.counts.fenced = 1000, 7
+
+    tally(checked=report).write(tmp_path)
+
+    told = json.loads((tmp_path / "chaos.json").read_text())
+    wanted = {"seed": 5, "broker": "rabbitmq", "jobs": 1000, "faults": 1, "lost": 0, "doubled": 0, "fenced": 7}
+    assert wanted.items() <= told.items()
+    assert told["recovery"]["kill_api"]["max"] == 1.5
+    assert (tmp_path / "chaos-rabbitmq.json").read_text() == (tmp_path / "chaos.json").read_text()
+    assert (tmp_path / "chaos-rabbitmq.md").read_text() == (tmp_path / "chaos.md").read_text()
+
+
+def test_the_page_has_a_row_for_each_kind_and_each_link() -> None:
+    made = [
+        Felt(strike()),
+        Felt(strike(Kind.RESET, "api-2", "postgres"), [0.25]),
+        Felt(strike(Kind.RESET, "beat-1", "broker")),
+    ]
+
+    page = tally(felt=made).as_markdown()
+
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("|")][2:]
+    assert rows == ["kill_api", "reset api > postgres", "reset beat > broker"]
+    assert "0.25 s" in page
+    assert "make chaos SEED=5" in page
+
+
+def broken() -> Report:
+    """What the checker says of a run that lost a job."""
+    report = Report()
+    report.counts.lost = 1
+    report.broken["acknowledged-kept"] = 1
+    report.violations.append(Violation("acknowledged-kept", None, "it is not there"))
+    return report
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"checked": None},
+        {"checked": broken()},
+        {"troubles": ["3 jobs had not ended"]},
+        {"oddities": ["POST /jobs: 500"]},
+        {"deaths": [Death("worker-1", 1, 12.0, "its last words")]},
+    ],
+    ids=["unchecked", "lost", "troubles", "oddities", "deaths"],
+)
+def test_a_run_is_not_good_when_anything_was_wrong(facts: dict[str, Any]) -> None:
+    assert tally().is_good
+    assert not tally(**facts).is_good
+    assert "NOT GOOD" in tally(**facts).as_markdown()
+
+
+def test_what_a_run_lost_and_who_died_stand_on_the_page() -> None:
+    page = tally(checked=broken(), deaths=[Death("worker-1", -11, 12.0, "its last words")]).as_markdown()
+
+    assert "it is not there" in page
+    assert "worker-1 ended by itself with -11 at 12 s" in page
+
+
+def test_a_fault_that_met_nothing_does_not_count() -> None:
+    met, unmet = Felt(strike()), Felt(strike(unmet=True))
+
+    told = tally(felt=[met, unmet, Felt(strike(at=None))]).as_json()
+
+    assert told["faults"] == 1
+    assert len(told["fault_list"]) == 3
