@@ -19,7 +19,12 @@ class ScheduleSettings(BaseSettings):
         Field(ge=1, le=3600, description="A ready job that was rung this long ago and not started is rung again"),
     ] = 15.0
     keep_finished_days: Annotated[
-        float, Field(gt=0, le=3650, description="Finished jobs are deleted after this; open dead letters are kept")
+        float,
+        Field(
+            gt=0,
+            le=3650,
+            description="Finished jobs and what schedules decided are deleted after this; open dead letters stay",
+        ),
     ] = 30.0
     missed_after_seconds: Annotated[
         float,

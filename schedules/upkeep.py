@@ -17,6 +17,7 @@ from jobs import upkeep
 from jobs.database import reading, transaction
 from jobs.errors import BrokerUnavailable, DatabaseUnavailable
 from jobs.model import Doorbell
+from jobs.planning import history
 from jobs.telemetry.metrics import Instruments
 from schedules.settings import ScheduleSettings
 from tasks.publisher import DoorbellPublisher
@@ -175,8 +176,11 @@ class Upkeep:
         with transaction(self._engine) as connection:
             keys = upkeep.prune_idempotency_keys(connection)
         self._count("prune", pruned)
+        with transaction(self._engine) as connection:
+            decisions = history.prune(connection, keep=keep, limit=upkeep.BATCH)
         self._count("prune_keys", keys)
-        full = upkeep.BATCH in {pruned, keys}
+        self._count("prune_occurrences", decisions)
+        full = upkeep.BATCH in {pruned, keys, decisions}
         if full:
             del self._last["prune"]  # the rest at once, between the other steps
         return full

@@ -267,3 +267,18 @@ def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine:
 
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM idempotency_keys")) == 0
+
+
+def test_what_was_decided_about_schedules_is_deleted_in_time(make: Make, engine: Engine, broker_url: str) -> None:
+    change(
+        engine,
+        "INSERT INTO occurrences (id, schedule_id, instant, count, decision, reason, decided_at) "
+        "SELECT id, id, at, 1, 'skipped', 'missed', at FROM "
+        "(VALUES (CAST('01000000-0000-7000-8000-000000000000' AS uuid), now() - interval '9 days'), "
+        "        (CAST('f1000000-0000-7000-8000-000000000000' AS uuid), now())) AS decided (id, at)",
+    )
+
+    make(broker_url).round()
+
+    with transaction(engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM occurrences")) == 1
