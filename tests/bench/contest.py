@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import measures
+from tests.bench import measures, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -37,7 +37,13 @@ class Contest:
 
     def run(self) -> list[Measure]:
         """All measures that were asked for."""
-        parts = {"intake": self._intake, "batch": self._batch, "drain": self._drain, "latency": self._latency}
+        parts = {
+            "intake": self._intake,
+            "batch": self._batch,
+            "drain": self._drain,
+            "latency": self._latency,
+            "schedules": self._schedules,
+        }
         return [measure for name in self.options.only for measure in parts[name]()]
 
     def _intake(self) -> list[Measure]:
@@ -90,6 +96,21 @@ class Contest:
         sides = self._take_turns("latency", turns)
         title = f"idle latency, POST to start, {jobs} jobs one by one"
         return [self._pair("latency", title, sides, self._handbuilt, Wanted(p50_ms=15))]
+
+    def _schedules(self) -> list[Measure]:
+        """Penstock alone: what is usual, Celery's beat, holds its entries in memory and publishes them one by one."""
+        stack, due, idle = self._penstock, self.options.due_schedules, self.options.idle_schedules
+        if stack is None:
+            return []
+        late = self._take_turns("schedules due", [(stack, partial(schedules.lateness, stack, due))])
+        rest = self._take_turns(
+            "idle schedules", [(stack, partial(schedules.idle, stack, idle, self.options.idle_seconds))]
+        )
+        titles = (f"lateness of {due:,} schedules due in one second", f"an idle beat with {idle:,} schedules")
+        return [
+            self._pair("schedules_late", titles[0], late, None, Wanted(p99_ms=1000)),
+            self._pair("schedules_idle", titles[1], rest, None, Wanted(cpu_percent=5)),
+        ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:
         rounds: dict[str, list[Round]] = {stack.name: [] for stack, _ in turns}

@@ -37,6 +37,9 @@ class Round:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    cpu_percent: float | None = None
+    """Of one core."""
+    rss_mb: float | None = None
     refused: int = 0
 
 
@@ -64,6 +67,8 @@ class Wanted:
     per_second: float | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
+    p99_ms: float | None = None
+    cpu_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Measure:
             want = getattr(self.wanted, figure)
             if want is not None and value is not None and value < want:
                 found.append(f"{figure} {value:,.1f} < {want:,g}")
-        for figure in ("p50_ms", "p95_ms"):
+        for figure in ("p50_ms", "p95_ms", "p99_ms", "cpu_percent"):
             want, value = getattr(self.wanted, figure), self.penstock.median(figure)
             if want is not None and value is not None and value >= want:
                 found.append(f"{figure} {value:,.1f} >= {want:,g}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
-MEASURES = ("intake", "batch", "drain", "latency")
+MEASURES = ("intake", "batch", "drain", "latency", "schedules")
 SIDES = ("penstock", "baseline")
 
 
@@ -29,6 +29,9 @@ class Options:
     concurrency: int = 2
     drain_jobs: int = 10_000
     latency_jobs: int = 300
+    due_schedules: int = 1000
+    idle_schedules: int = 100_000
+    idle_seconds: float = 15.0
     keep: bool = False
 
     @property
@@ -46,6 +49,9 @@ QUICK = Options(
     warm_seconds=0.3,
     drain_jobs=200,
     latency_jobs=10,
+    due_schedules=50,
+    idle_schedules=1000,
+    idle_seconds=2.0,
 )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psutil
 from sqlalchemy import create_engine, make_url
 
 from jobs.keys import create_key
@@ -49,6 +50,13 @@ class Penstock(HttpStack, DrainStack):
         self.programs.start("api", "api", env=self._env | address | processes)
         self.programs.start("schedules", "schedules", env=self._env)
         self.wait_until_ready()
+
+    def start_beat(self) -> psutil.Process:
+        """A beat is starting, and nothing else of Penstock."""
+        pid = self.programs.start("schedules", "schedules", env=self._env).pid
+        if pid is None:
+            raise NeverHappenedError("beat has ended")
+        return psutil.Process(pid)
 
     def start_workers(self) -> None:
         for number in range(self.options.workers):

@@ -12,7 +12,8 @@ from rich.table import Table
 from tests.bench.figures import Measure, Side
 from tests.bench.options import Options
 
-FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms")
+FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_percent", "rss_mb")
+LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def _row(measure: Measure) -> tuple[str, str, str, str, str]:
         *([f">= {measure.wanted.per_second:,g}/s"] if measure.wanted.per_second is not None else []),
         *([f"p50 < {measure.wanted.p50_ms:g} ms"] if measure.wanted.p50_ms is not None else []),
         *([f"p95 < {measure.wanted.p95_ms:g} ms"] if measure.wanted.p95_ms is not None else []),
+        *([f"p99 < {measure.wanted.p99_ms:g} ms"] if measure.wanted.p99_ms is not None else []),
+        *([f"CPU < {measure.wanted.cpu_percent:g} %"] if measure.wanted.cpu_percent is not None else []),
     ]
     if wanted and measure.penstock is not None:
         wanted.append("missed: " + "; ".join(measure.misses()) if measure.misses() else "reached")
@@ -116,10 +119,13 @@ def _cell(side: Side | None, *, show_name: bool) -> str:
     per_second = side.median("per_second")
     if per_second is not None:
         lines.append(f"{per_second:,.0f}/s")
-    latencies = [(figure[:3], side.median(figure)) for figure in FIGURES[1:]]
+    latencies = [(figure[:3], side.median(figure)) for figure in LATENCIES]
     if any(value is not None for _, value in latencies):
         shown = " ".join(f"{name} {value:.1f}" for name, value in latencies if value is not None)
         lines.append(f"{shown} ms")
+    cpu, rss = side.median("cpu_percent"), side.median("rss_mb")
+    if cpu is not None and rss is not None:
+        lines.append(f"{cpu:.1f} % of a core, {rss:.0f} MB")
     if side.refused:
         lines.append(f"{side.refused} refused")
     return "\n".join(lines)
