@@ -19,7 +19,7 @@ from api.pace import Pace
 from api.patience import PATIENCE
 from api.problems import BacklogFull, Overloaded
 from jobs import intake
-from jobs.database import is_collision, transaction
+from jobs.database import is_collision, is_held, transaction
 from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError, Unavailable
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Kind, Submission
@@ -36,10 +36,13 @@ Waiting = tuple[Submission, asyncio.Future[Answer], float]
 """A submission, its answer, and since when it waits."""
 
 
-def commit(engine: Engine, submissions: Sequence[Submission], quiet: Collection[Kind]) -> list[Answer]:
+def commit(
+    engine: Engine, submissions: Sequence[Submission], quiet: Collection[Kind], *, patient: bool = True
+) -> list[Answer]:
     """Accept `submissions` in one transaction and return their answers, which are durable.
 
     A COMMIT whose answer was cut off is looked into: either its jobs are there or the group is tried again.
+    Only with `patient` is a lock that was not had in time tried for again.
     Raises `DatabaseUnavailable` when PostgreSQL stays away, its subclass `OutcomeUnknown` when we cannot even tell.
     """
     for left in reversed(range(_TRIES)):
@@ -56,7 +59,7 @@ def commit(engine: Engine, submissions: Sequence[Submission], quiet: Collection[
             if not left:
                 raise
         except DBAPIError as error:
-            if not left or not is_collision(error):
+            if not left or not is_collision(error) or (is_held(error) and not patient):
                 raise
         else:
             return answers
@@ -156,9 +159,11 @@ class GroupCommit:
         """Commit one large submission in this thread, beside the groups. Raises what `submit` raises."""
         self._mind_backlog()
         quiet = self._quiet([submission])
-        answers = self._commit([submission], quiet)
-        self._after_commit([submission], answers, quiet)
-        return answers[0]
+        (answer,) = self._commit([submission], quiet)
+        if isinstance(answer, DBAPIError):
+            raise answer
+        self._after_commit([submission], [answer], quiet)
+        return answer
 
     def _mind_backlog(self) -> None:
         if self._backlog.is_full:
@@ -203,20 +208,33 @@ class GroupCommit:
             self._backlog.look()
         return quiet
 
-    def _commit(self, submissions: Sequence[Submission], quiet: Collection[Kind]) -> list[Answer]:
-        """Commit a group; when PostgreSQL refuses somebody's data, each alone, so that only that one is refused."""
+    def _commit(
+        self, submissions: Sequence[Submission], quiet: Collection[Kind], *, patient: bool = True
+    ) -> list[Answer | DBAPIError]:
+        """Commit a group; when something stands in the way of one, each alone, so that only that one is turned away.
+
+        That is data which PostgreSQL refuses, or a key in the hands of a transaction that hangs: of an API that was
+        paused, say, while its client already asks us.
+        """
+        is_alone = len(submissions) == 1
         try:
-            return commit(self._engine, submissions, quiet)
+            return [*commit(self._engine, submissions, quiet, patient=patient and is_alone)]
         except DataError:
-            if len(submissions) == 1:
+            if is_alone:
                 field = {"field": "payload", "message": "holds a value that PostgreSQL cannot store"}
                 return [InvalidPayload(errors=[field])]
-            return [self._commit([submission], quiet)[0] for submission in submissions]
+        except DBAPIError as error:
+            if not is_held(error):
+                raise
+            if is_alone:
+                log.warning("submission_held_up", request_id=submissions[0].jobs[0].request_id)
+                return [error]
+        return [self._commit([submission], quiet, patient=False)[0] for submission in submissions]
 
     def _after_commit(
-        self, submissions: Sequence[Submission], answers: Sequence[Answer], quiet: Collection[Kind]
+        self, submissions: Sequence[Submission], answers: Sequence[Answer | DBAPIError], quiet: Collection[Kind]
     ) -> None:
-        self._ring(intake.doorbells(answers, quiet))
+        self._ring(intake.doorbells([answer for answer in answers if isinstance(answer, Acceptance)], quiet))
         self._size.observe(len(submissions))
         fresh = []
         for submission, answer in zip(submissions, answers, strict=True):

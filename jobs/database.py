@@ -96,6 +96,8 @@ def open_engine(
 
 QUERY_CANCELED: Final = "57014"
 """The SQLSTATE of a statement that PostgreSQL ended at its time limit."""
+LOCK_NOT_AVAILABLE: Final = "55P03"
+"""The SQLSTATE of a statement that has waited for a lock for as long as it may."""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -125,6 +127,11 @@ def is_collision(error: BaseException) -> bool:
         "40P01",
         "55P03",
     }
+
+
+def is_held(error: BaseException) -> bool:
+    """Tell whether somebody held a row or a key for longer than this session waits."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == LOCK_NOT_AVAILABLE
 
 
 @contextmanager

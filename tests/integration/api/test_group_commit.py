@@ -10,14 +10,16 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from sqlalchemy import Engine, ExceptionContext, event, text
+from sqlalchemy.exc import OperationalError
 
 from api.group_commit import GroupCommit, commit
 from api.problems import BacklogFull, Overloaded
 from jobs import upkeep
-from jobs.database import transaction
-from jobs.errors import InvalidPayload, UniqueKeyTaken
-from jobs.intake import Answer
+from jobs.database import DatabaseSettings, is_held, open_engine, transaction
+from jobs.errors import InvalidPayload, RefusedError, UniqueKeyTaken
+from jobs.intake import Answer, accept
 from jobs.model import Acceptance, Doorbell, NewJob, Submission
 from jobs.telemetry.metrics import Instruments
 from jobs.window import LOOK_EVERY, Backlog, Window
@@ -58,12 +60,20 @@ class House:
 
     def together(self, *submissions: Submission) -> list[Answer]:
         """Submit all of these before the first commit begins, and return their answers."""
+        answers = self.what_becomes_of(*submissions)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, RefusedError):
+                raise answer
+        return answers  # type: ignore[return-value]  # the loop has just seen to it
 
-        async def submit() -> list[Answer]:
+    def what_becomes_of(self, *submissions: Submission) -> list[Answer | BaseException]:
+        """Submit all of these before the first commit begins, and return their answers or what was raised."""
+
+        async def submit() -> list[Answer | BaseException]:
             waiting = [asyncio.create_task(self.commits.submit(one)) for one in submissions]
             await asyncio.sleep(0)
             self.commits.start()
-            return await asyncio.gather(*waiting)
+            return await asyncio.gather(*waiting, return_exceptions=True)
 
         return asyncio.run(submit())
 
@@ -129,6 +139,45 @@ def test_a_full_backlog_refuses_what_comes_and_keeps_what_it_has(engine: Engine)
     house.commits.close()
 
     assert scenes.stored(engine) == known
+
+
+@pytest.fixture
+def hot(database_url: str) -> Iterator[Engine]:
+    """An engine as the API commits with: it waits a second for a lock."""
+    settings = DatabaseSettings(database_url=SecretStr(database_url))
+    opened = open_engine(settings, application_name="tests", pool_size=2, hot=True)
+    yield opened
+    opened.dispose()
+
+
+def test_a_neighbour_whose_key_a_hung_transaction_holds_is_turned_away_alone(engine: Engine, hot: Engine) -> None:
+    house = House(hot)
+    held = submission(key="held")
+
+    with engine.connect() as hung:
+        accept(hung, [submission(key="held")])
+        answers = house.what_becomes_of(submission(), held, submission(key="other"))
+        hung.rollback()
+    house.commits.close()
+
+    assert [type(answer) for answer in answers] == [Acceptance, OperationalError, Acceptance]
+    assert is_held(answers[1])  # type: ignore[arg-type]  # the line above has just said so
+    assert len(house.rung) == 2
+    assert scenes.stored(engine) == 2
+    assert isinstance(house.commits.submit_alone(held), Acceptance)
+
+
+def test_a_large_submission_whose_key_a_hung_transaction_holds_is_turned_away(engine: Engine, hot: Engine) -> None:
+    house = House(hot)
+
+    with engine.connect() as hung:
+        accept(hung, [submission(key="held")])
+        with pytest.raises(OperationalError) as raised:
+            house.commits.submit_alone(submission(key="held"))
+        hung.rollback()
+
+    assert is_held(raised.value)
+    assert house.rung == []
 
 
 def test_a_neighbour_whose_data_postgresql_refuses_is_refused_alone(engine: Engine, house: House) -> None:
