@@ -31,7 +31,7 @@ from api.settings import ApiSettings
 from api.severing import severable
 from api.submission import Intake
 from api.waiting import Lookout
-from jobs import upkeep
+from jobs import failpoints, upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError
 from jobs.model import JobId
@@ -212,4 +212,5 @@ def _route(app: Front, instruments: Instruments) -> None:
 def create_app() -> Any:
     """Return the application for the settings of the environment; what uvicorn calls in each process."""
     logs.configure(logs.LogSettings(), role="api")
+    failpoints.arm(failpoints.FailPointSettings())
     return create(ApiSettings(), DatabaseSettings(), task_settings())

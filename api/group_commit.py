@@ -21,6 +21,7 @@ from api.problems import BacklogFull, Overloaded
 from jobs import intake
 from jobs.database import is_collision, is_held, transaction
 from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError, Unavailable
+from jobs.failpoints import passed, reached
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Kind, Submission
 from jobs.telemetry import logs
@@ -48,7 +49,7 @@ def commit(
     for left in reversed(range(_TRIES)):
         answers: list[Answer] = []
         try:
-            with transaction(engine) as connection:
+            with transaction(engine, commit="intake.commit") as connection:
                 answers = intake.accept(connection, submissions, quiet)
         except OutcomeUnknown:
             if _was_committed(engine, answers):
@@ -184,7 +185,9 @@ class GroupCommit:
                 submissions = [submission for submission, _, _ in group]
                 quiet = self._quiet(submissions)
                 answers = self._commit(submissions, quiet)
+                reached("intake.answer")
                 _resolve(group, answers)
+                passed("intake.answer")
                 self._after_commit(submissions, answers, quiet)
                 self._pace.end()
             except Exception as error:
@@ -234,7 +237,9 @@ class GroupCommit:
     def _after_commit(
         self, submissions: Sequence[Submission], answers: Sequence[Answer | DBAPIError], quiet: Collection[Kind]
     ) -> None:
+        reached("dispatch.hand_over")
         self._ring(intake.doorbells([answer for answer in answers if isinstance(answer, Acceptance)], quiet))
+        passed("dispatch.hand_over")
         self._size.observe(len(submissions))
         fresh = []
         for submission, answer in zip(submissions, answers, strict=True):

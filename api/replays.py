@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from jobs import control, intake
 from jobs.database import transaction
 from jobs.errors import NotFound, RefusedError, StaleTransition
+from jobs.failpoints import passed, reached
 from jobs.intake import Answer
 from jobs.model import Acceptance, Doorbell, Idempotency, JobId, NewJob, Submission
 
@@ -27,7 +28,7 @@ def replay(
     With `letter` it must be an open dead letter, so that of two people who replay it one is told that it is dealt
     with. Raises `NotFound`, `StaleTransition`, and what intake refuses; nothing is stored then.
     """
-    with transaction(engine) as connection:
+    with transaction(engine, commit="replay.commit") as connection:
         try:
             job = control.copy(connection, job_id, tenant=tenant, **changes)
         except StaleTransition:
@@ -41,8 +42,10 @@ def replay(
             answer.index = None
             raise answer
         if not answer.replayed:
+            reached("replay.close")
             try:
                 control.close(connection, job_id, tenant=tenant, replayed_as=job.id)
+                passed("replay.close")
             except NotFound:
                 if letter:
                     raise

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
+from jobs.failpoints import passed, reached
 
 
 class DatabaseSettings(BaseSettings):
@@ -135,8 +136,8 @@ def is_held(error: BaseException) -> bool:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """Commit what the block does, or nothing.
+def transaction(engine: Engine, *, commit: str | None = None) -> Iterator[Connection]:
+    """Commit what the block does, or nothing; `commit` names the fail-point of the COMMIT.
 
     Raises `DatabaseUnavailable` when PostgreSQL is away, and its subclass `OutcomeUnknown` when that showed at the
     COMMIT, which may have happened.
@@ -146,6 +147,10 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
             is_done = True
+            if commit:
+                reached(commit)
+        if commit:
+            passed(commit)
     except (DBAPIError, PoolTimeout) as error:
         if is_outage(error):
             if isinstance(error, DBAPIError):

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.errors import IdempotencyKeyReused, InvalidJob, InvalidPayload, RefusedError, UniqueKeyTaken
+from jobs.failpoints import passed, reached
 from jobs.insertion import UNIQUE_SCOPE, insert_jobs
 from jobs.model import Acceptance, Doorbell, Idempotency, JobId, Kind, NewJob, Receipt, Submission
 from jobs.state import JobState
@@ -87,10 +88,14 @@ def accept(
     # A request that was accepted once is answered the same for ever, though by now its job could not be accepted.
     known = [(claim, index) for index in answers if (claim := _claim(submissions[index]))]
     answers |= _replay(connection, submissions, known)
+    reached("intake.claim")
     replayed, twins = _claim_keys(connection, submissions, receipts, now)
+    passed("intake.claim")
     answers |= replayed
     fresh = [index for index in receipts if index not in answers and index not in twins]
+    reached("intake.insert")
     answers |= _keep(connection, submissions, receipts, fresh, quiet)
+    passed("intake.insert")
     answers |= {index: _twin(submissions, index, first, answers[first]) for index, first in twins.items()}
     return [answers[index] for index in range(len(submissions))]
 

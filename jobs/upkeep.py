@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from jobs.failpoints import passed, reached
 from jobs.model import PRIORITIES, Doorbell, JobId, id_after
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
@@ -227,7 +228,9 @@ def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int
     ids = list(connection.scalars(old))
     if ids:
         for table, column in ((events, events.c.job_id), (attempts, attempts.c.job_id), (jobs, jobs.c.id)):
+            reached("upkeep.prune.delete")
             connection.execute(delete(table).where(column.in_(ids)))
+            passed("upkeep.prune.delete")
     return len(ids)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from celery import Celery, signals
 from prometheus_client import CollectorRegistry
 
+from jobs import failpoints
 from jobs.database import DatabaseSettings, open_engine
 from jobs.errors import ConfigurationError
 from jobs.telemetry import logs
@@ -73,6 +74,7 @@ def run() -> None:
     """Run beat until it is told to stop."""
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     logs.configure(logs.LogSettings(), role="beat")
+    failpoints.arm(failpoints.FailPointSettings())
     discovery.load(settings().task_modules)  # before Celery imports them, which looks in fewer places
     compose(celery_app, ScheduleSettings(), settings(), DatabaseSettings())
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.

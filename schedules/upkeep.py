@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from kombu import Connection as BrokerConnection
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from jobs import upkeep
 from jobs.database import reading, transaction
 from jobs.errors import BrokerUnavailable, DatabaseUnavailable
+from jobs.failpoints import passed, reached
 from jobs.model import Doorbell
 from jobs.planning import history
 from jobs.telemetry.metrics import Instruments
@@ -24,6 +25,8 @@ from tasks.publisher import DoorbellPublisher
 from tasks.topology import depth, transport_options
 
 log = structlog.get_logger()
+
+T = TypeVar("T", int, list[Doorbell])
 
 RESCUE_EVERY: Final = 2.0
 STRANDED_EVERY: Final = 5.0
@@ -96,24 +99,36 @@ class Upkeep:
         return full
 
     def _step(self, name: str, do: Callable[[Connection], int]) -> bool:
-        with transaction(self._engine) as connection:
-            done = do(connection)
+        done = self._commit(name, do)
         self._count(name, done)
         return done == upkeep.BATCH
 
     def _and_ring(self, step: str, take: Callable[[Connection], list[Doorbell]]) -> int:
         """Take jobs in one transaction and ring for them after it; what cannot be rung is left unrung."""
-        with transaction(self._engine) as connection:
-            taken = take(connection)
+        taken = self._commit(step, take)
         self._count(step, len(taken))
         if taken:
             try:
+                reached(f"upkeep.{step}.ring")
                 self._publisher.ring(taken)
+                passed(f"upkeep.{step}.ring")
             except BrokerUnavailable:
+                reached("upkeep.unring")
                 with transaction(self._engine) as connection:
                     upkeep.mark_unrung(connection, [bell.id for bell in taken])
+                passed("upkeep.unring")
                 raise
         return len(taken)
+
+    def _commit(self, step: str, do: Callable[[Connection], T]) -> T:
+        """Return what `do` has done, committed."""
+        with transaction(self._engine) as connection:
+            done = do(connection)
+            if done:
+                reached(f"upkeep.{step}.commit")
+        if done:
+            passed(f"upkeep.{step}.commit")
+        return done
 
     def _ring(self) -> bool:
         """Ring for jobs that no doorbell speaks of, and for those whose doorbell got lost."""
@@ -171,10 +186,8 @@ class Upkeep:
         if not self._is_time("prune", PRUNE_EVERY):
             return False
         keep = timedelta(days=self._settings.keep_finished_days)
-        with transaction(self._engine) as connection:
-            pruned = upkeep.prune(connection, keep=keep)
-        with transaction(self._engine) as connection:
-            keys = upkeep.prune_idempotency_keys(connection)
+        pruned = self._commit("prune", partial(upkeep.prune, keep=keep))
+        keys = self._commit("prune_keys", upkeep.prune_idempotency_keys)
         self._count("prune", pruned)
         with transaction(self._engine) as connection:
             decisions = history.prune(connection, keep=keep, limit=upkeep.BATCH)

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from jobs.errors import BrokerUnavailable
+from jobs.failpoints import passed, reached
 from jobs.model import Doorbell, JobId
 from jobs.telemetry.metrics import Instruments
 from tasks.publisher import DoorbellPublisher
@@ -67,7 +68,10 @@ class Dispatcher:
                 self._fail(batch, None)
                 continue
             try:
+                reached("dispatch.ring")
                 self._publisher.ring(batch)
+                passed("dispatch.ring")
+                reached("dispatch.count")
                 self._rung.inc(len(batch))
             except BrokerUnavailable as error:
                 self._fail(batch, error)
@@ -88,6 +92,8 @@ class Dispatcher:
             log.warning("broker_unavailable", reason=str(error), count=len(batch))
         self._failed.inc(len(batch))
         try:
+            reached("dispatch.give_back")
             self._give_back([bell.id for bell in batch])
+            passed("dispatch.give_back")
         except Exception as problem:  # noqa: BLE001 - upkeep finds the jobs by their age as well
             log.warning("doorbells_not_given_back", count=len(batch), reason=type(problem).__name__)

@@ -14,6 +14,7 @@ from kombu import Connection, Producer
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # the stubs are older
 
 from jobs.errors import BrokerUnavailable
+from jobs.failpoints import passed, reached
 from jobs.model import Doorbell
 from tasks import messages
 from tasks.topology import EXCHANGE, broker_priority, declare, is_redis, transport_options
@@ -138,7 +139,9 @@ class DoorbellPublisher:
         channel.refused.clear()
         channel.returned.clear()
         numbers = {channel.send(_amqp_message(bell), bell.queue): bell for bell in doorbells}
+        reached("dispatch.confirm")
         channel.settle()
+        passed("dispatch.confirm")
         missed = {numbers[number].id: numbers[number] for number in channel.refused if number in numbers}
         missed |= {bell.id: bell for bell in doorbells if str(bell.id) in channel.returned}
         return list(missed.values())

@@ -12,7 +12,7 @@ from billiard.util import get_logger
 from celery import Celery, signals
 from prometheus_client import CollectorRegistry
 
-from jobs import registry
+from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError, DatabaseUnavailable
 from jobs.release import release_version
@@ -164,6 +164,7 @@ def run() -> int:
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     get_logger().propagate = True  # billiard's, which tells of dead children: it keeps its lines to itself
     logs.configure(logs.LogSettings(), role="worker")
+    failpoints.arm(failpoints.FailPointSettings())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     chosen, tasks, database = WorkerSettings(), task_settings(), DatabaseSettings()

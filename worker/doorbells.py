@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jobs.failpoints import passed, reached
 from tasks import messages
 from worker.admission import Doorbell
 
@@ -25,7 +26,9 @@ def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
             requeue=partial(answer, consumer, here, message.reject_log_error, requeue=True),
             open_count=len(ring.jobs),
         )
+        reached("start.receive")
         keeper.offer(ring, doorbell)
+        passed("start.receive")
 
     return receive
 

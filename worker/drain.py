@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from jobs.failpoints import passed, reached
 from worker.keeper import Keeper
 
 log = structlog.get_logger()
@@ -50,7 +51,9 @@ class Drain:
         processes = [running.pid for running in left if running.pid is not None and running.pid != os.getpid()]
         if left:
             log.warning("drain_gives_back", count=len(left))
+            reached("drain.give_back")
             keeper.give_back(left)
+            passed("drain.give_back")
         for pid in processes:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -15,6 +15,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject
 
 from jobs.errors import AttemptFenced, InvalidPayload, JobCancelled, PermanentError, Throttled, UnknownTask
+from jobs.failpoints import passed, reached
 from jobs.model import Attempt, Failure
 from jobs.storable import storable
 from jobs.telemetry import logs
@@ -72,6 +73,7 @@ def run_attempt(attempt: Attempt) -> Ending:
         trace_id=trace_id,
     )
     with pool_process.unstopped(), about:
+        reached("attempt.run")
         try:
             spec = here.catalogue[attempt.task]
             value = _call(here.task(attempt.task), spec.bind(attempt.payload), attempt)
@@ -81,6 +83,8 @@ def run_attempt(attempt: Attempt) -> Ending:
         finally:
             current_job.reset(token)
             job.flush()
+            passed("attempt.run")
+            reached("attempt.report")
 
 
 def _call(task: Any, arguments: dict[str, Any], attempt: Attempt) -> Any:

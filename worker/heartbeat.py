@@ -19,6 +19,7 @@ from jobs import attempts, registry, unheard
 from jobs.attempts import Held
 from jobs.database import transaction
 from jobs.errors import DatabaseUnavailable
+from jobs.failpoints import passed, reached
 from worker.ears import Ears
 from worker.keeper import Keeper
 from worker.running import Running
@@ -93,7 +94,9 @@ class Heartbeat:
                 registry.beat(connection, self._keeper.worker, running=self._keeper.busy)
             if running and extends:
                 lease = timedelta(seconds=self._settings.lease_seconds)
+                reached("lease.extend")
                 held = attempts.extend(connection, asked, lease=lease)
+                passed("lease.extend")
             elif running:
                 held = attempts.look(connection, asked)
             if self._ears.wants_look():
@@ -103,6 +106,8 @@ class Heartbeat:
             self._announced_at = self._answered_at = now
         if extends and running:
             self._extended_at = now
+        if running and extends:
+            reached("lease.heed")
         self._heed(running, held)
 
     def _heed(self, running: list[Running], held: list[Held]) -> None:
@@ -138,7 +143,9 @@ class Heartbeat:
         steps = ((grace, INTERRUPT), (2 * grace, KILL))
         if running.steps_taken < len(steps) and waited >= steps[running.steps_taken][0]:
             _, number = steps[running.steps_taken]
-            running.steps_taken += 1
             log.warning("attempt_told_to_end", job_id=str(running.attempt.job_id), signal=number.name)
             if self._settings.worker_pool == "prefork":
+                reached("cancel.signal")
                 self._keeper.touch(running, lambda pid: os.kill(pid, number))
+                passed("cancel.signal")
+            running.steps_taken += 1  # last: a step that failed is taken again at the next look

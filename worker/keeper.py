@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from jobs.errors import DatabaseUnavailable, UnknownTask
+from jobs.failpoints import reached
 from jobs.model import Attempt, JobId, Settlement, Verdict
 from jobs.retry import RetryPolicy
 from jobs.telemetry.metrics import Instruments
@@ -111,6 +112,18 @@ class Keeper:
         """Have the jobs of these attempts released, so that others can have them at once."""
         for running in chosen:
             self.ended(running, Ending(How.RELEASED))
+
+    def let_go(self, chosen: Iterable[Running]) -> None:
+        """Extend these leases no more: upkeep takes the jobs back when they have run out."""
+        lost = list(chosen)
+        with self._news:
+            for running in lost:
+                self._running.pop(_key(running), None)
+                if running.ending is None:
+                    running.ending = Ending(How.LOST)
+                    self._busy -= 1
+            self._news.notify()
+        log.error("attempts_left_to_their_leases", count=len(lost))
 
     def held(self) -> list[Running]:
         """Return the attempts whose lease is ours to extend."""
@@ -280,26 +293,21 @@ class Keeper:
         try:
             self._settle_together(endings)
         except DatabaseUnavailable:
-            self._let_go(endings)  # the worker stops, and its patience is over
+            self.let_go(endings)  # the worker stops, and its patience is over
         except Exception:
             log.exception("settle_failed", count=len(endings))
             if len(endings) == 1:
-                self._let_go(endings)
+                self.let_go(endings)
                 return
             for running in endings:
                 self._settle([running])
-
-    def _let_go(self, endings: list[Running]) -> None:
-        with self._news:
-            for running in endings:
-                self._running.pop(_key(running), None)
-        log.error("attempts_left_to_their_leases", count=len(endings))
 
     def _settle_together(self, endings: list[Running]) -> None:
         """Settle a batch; what something stands in the way of is tried again, a bounded number of times."""
         judged = [(running, self._verdict(running)) for running in endings]
         settlements = [Settlement(r.attempt.job_id, r.attempt.number, verdict) for r, verdict in judged if verdict]
         accepted, again = self._ledger.settle(settlements, 5.0 if self._closing else math.inf)
+        reached("settle.let_go")
         with self._news:
             for running in endings:
                 running.settle_tries += 1

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from jobs import attempts
 from jobs.database import is_passing, reading
 from jobs.errors import DatabaseUnavailable
+from jobs.failpoints import passed, reached
 from jobs.model import Attempt, Failure, JobId, Settlement, Verdict
 from jobs.retry import after_permanent_error
 from worker.verdicts import release
@@ -51,7 +52,11 @@ class Ledger:
             with reading(self._engine) as connection:
                 if self._unsure:
                     self._give_back(connection, held)
-                return attempts.start(connection, ids, worker=self._worker, lease=self._lease)
+                reached("start.write")
+                begun = attempts.start(connection, ids, worker=self._worker, lease=self._lease)
+                passed("start.write")
+                reached("start.hold")
+                return begun
         except Exception:
             self._unsure.update(ids)
             raise
@@ -69,7 +74,9 @@ class Ledger:
     def _give_back(self, connection: Connection, held: set[JobId]) -> None:
         strays = attempts.strays(connection, self._unsure - held, worker=self._worker)
         if strays:
+            reached("start.give_strays_back")
             attempts.finish(connection, [Settlement(job_id, number, release()) for job_id, number in strays])
+            passed("start.give_strays_back")
         self._unsure.clear()
 
     def settle(self, settlements: Sequence[Settlement], patience: float = math.inf) -> tuple[set[Key], set[Key]]:
@@ -110,10 +117,12 @@ class Ledger:
         if not settlements:
             return set()
         with reading(self._engine) as connection:
+            reached("settle.write")
             try:
                 accepted = {(done.job_id, done.number) for done in attempts.finish(connection, settlements)}
             except DataError:
                 accepted = self._settle_one_by_one(connection, settlements)
+            passed("settle.write")
             for settlement in settlements:
                 key = (settlement.job_id, settlement.number)
                 if key not in accepted and attempts.was_ended_by_its_worker(connection, settlement):

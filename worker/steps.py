@@ -18,6 +18,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from jobs.errors import DatabaseUnavailable
+from jobs.failpoints import passed, reached
 from jobs.model import Failure
 from jobs.state import Event, Outcome
 from worker.ears import Deaf, Ears
@@ -96,7 +97,9 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         keeper = self._keeper
         self._launch(consumer)
         while keeper.dealt_with:
+            reached("start.acknowledge")
             keeper.dealt_with.popleft().acknowledge()
+            passed("start.acknowledge")
         teller = _teller(consumer)
         keeper.watched = teller is not None
         while keeper.settled:
@@ -185,20 +188,23 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, fre
         tell("task-received", uuid=job_id, root_id=job_id, parent_id=None, eta=None, expires=None, **about)
 
     def on_accepted(pid: int, _since: float) -> None:
+        reached("attempt.accept")
         keeper.accepted(running, pid)
+        passed("attempt.accept")
         if tell:
             tell("task-started", uuid=job_id)
 
     def on_returned(ending: Ending) -> None:
-        keeper.ended(running, ending)
+        _hand_over(keeper, running, ending, "attempt.end")
         free(running)
 
     def on_lost(info: ExceptionInfo) -> None:
-        keeper.ended(running, _ending_of_process(info))
+        _hand_over(keeper, running, _ending_of_process(info), "attempt.lose")
         free(running)
 
     soft, hard = limits(running, pool)
     try:
+        reached("attempt.launch")
         pool.apply_async(
             run_attempt,
             args=(attempt,),
@@ -209,10 +215,25 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, fre
             timeout=hard,
             correlation_id=job_id,
         )
+        passed("attempt.launch")
     except Exception:
         log.exception("launch_failed", job_id=job_id)
         keeper.give_back([running])
         free(running)
+
+
+def _hand_over(keeper: Keeper, running: Running, ending: Ending, point: str) -> None:
+    """Have the end of an attempt settled; when that fails, leave the attempt to its lease.
+
+    The pool would only write the error down, and the lease of an attempt that nobody runs would be extended for ever.
+    """
+    try:
+        reached(point)
+        keeper.ended(running, ending)
+        passed(point)
+    except Exception:
+        log.exception("ending_not_taken", job_id=str(running.attempt.job_id))
+        keeper.let_go([running])
 
 
 def limits(running: Running, pool: Any) -> tuple[float | None, float | None]:

@@ -71,7 +71,7 @@ async def write_to(request: Request, change: Callable[[Connection], T]) -> T:
     """Return what `change` returns, once it is committed; it runs in a thread."""
 
     def run() -> T:
-        with transaction(request.app.state.engine) as connection:
+        with transaction(request.app.state.engine, commit="control.commit") as connection:
             return change(connection)
 
     return await in_time(request.app.state.desk, run, otherwise=OutcomeUnknown)

@@ -20,6 +20,7 @@ from api.submission import Intake, idempotency
 from api.waiting import Lookout
 from jobs import control, intake, search
 from jobs.errors import OutcomeUnknown, RefusedError
+from jobs.failpoints import passed, reached
 from jobs.keys import Principal
 from jobs.model import Acceptance, NewJob, Receipt, Submission
 from jobs.search import Filter
@@ -202,7 +203,9 @@ async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
 async def retry(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Queue a failed, cancelled, expired or retrying job now, with its retries begun anew."""
     bell = await write_to(request, partial(control.retry, job_id=job_id, tenant=caller.tenant))
+    reached("control.ring")
     request.app.state.dispatcher.ring([bell])
+    passed("control.ring")
     return await _shown(request, caller, job_id, 200)
 
 

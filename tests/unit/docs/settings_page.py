@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 from api.settings import ApiSettings
 from deploy.stack.home import ROOT
 from jobs.database import DatabaseSettings
+from jobs.failpoints import FailPointSettings
 from jobs.telemetry.logs import LogSettings
 from schedules.settings import ScheduleSettings
 from tasks.library.settings import HttpSettings, SmtpSettings
@@ -35,6 +36,7 @@ CLASSES: Final = (
     ("API", ApiSettings, "API"),
     ("Workers", WorkerSettings, "workers"),
     ("Beat", ScheduleSettings, "beat"),
+    ("Fail-points", FailPointSettings, "API, workers, beat"),
     ("Logs", LogSettings, "API, workers, beat"),
     ("`http.request`", HttpSettings, "workers"),
     ("`email.send`", SmtpSettings, "workers"),
