@@ -51,6 +51,7 @@ def main(settings: ApiSettings, app: FastAPI) -> None:
             server_header=False,
             timeout_graceful_shutdown=3,
             timeout_keep_alive=30,
+            timeout_worker_healthcheck=30,
             proxy_headers=False,
         )
     finally:

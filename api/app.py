@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Self
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from api import openapi, problems
 from api.connections import Doorway
@@ -72,12 +72,12 @@ have connections of their own: whoever works at the desk does not stand in their
 class Front(FastAPI):
     """FastAPI behind what every request meets first: its own layers cost as much as a whole refusal."""
 
-    front: ASGIApp | None = None
+    front: Gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         scope["app"] = self
-        await (self.front or self.behind)(scope, receive, send)
+        await self.front(scope, receive, send)
 
     async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what the front lets through and does not answer itself."""
@@ -152,16 +152,16 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
 
 def _lifespan(
     engines: Engines, dispatcher: Dispatcher, commits: GroupCommit, instruments: Instruments
-) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
+) -> Callable[[Front], AbstractAsyncContextManager[dict[str, Any]]]:
     hang_up = [severable(engine) for engine in engines]
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: Front) -> AsyncIterator[dict[str, Any]]:
         dispatcher.start()
         commits.start()
         settings = app.state.settings
         limits = (settings.connections_limit, settings.receive_timeout_seconds)
-        doorway = app.state.doorway = Doorway(*limits, app.state.lookout, instruments)
+        doorway = app.state.doorway = Doorway(*limits, app.front, app.state.lookout, instruments)
         doorway.sweep()
         yield {"doorway": doorway}
         doorway.close()
@@ -202,7 +202,7 @@ def _route(app: Front, instruments: Instruments) -> None:
     many = Lane([commits.verdict, batches.verdict], "/api/v1/jobs/batch", settings.batch_limit_bytes)
     app.front = Gate(
         FastLane(app.behind, partial(Edge, instruments=instruments), jobs.hot.routes),
-        {("POST", lane.route): lane for lane in (one, many)},
+        (one, many),
         Lane([app.state.desk.verdict]),
         instruments,
         bodies_limit=settings.bodies_limit_bytes,

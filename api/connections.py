@@ -11,6 +11,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api import problems
+from api.gate import Gate
 from api.problems import Overloaded, RequestTimeout
 from api.waiting import Lookout
 from jobs.errors import PenstockError
@@ -18,6 +19,8 @@ from jobs.telemetry.metrics import Instruments
 
 log = structlog.get_logger()
 
+LINGER: Final = 1.0
+"""Seconds for which an idle connection stays open when the process stops."""
 SWEEP_EVERY: Final = 1.0
 """Seconds between two looks for connections whose request does not arrive."""
 
@@ -25,9 +28,12 @@ SWEEP_EVERY: Final = 1.0
 class Doorway:
     """What the connections of one process have in common."""
 
-    def __init__(self, limit: int, receive_seconds: float, lookout: Lookout, instruments: Instruments) -> None:
+    def __init__(
+        self, limit: int, receive_seconds: float, gate: Gate, lookout: Lookout, instruments: Instruments
+    ) -> None:
         """Let in `limit` connections, with `receive_seconds` for each request to arrive."""
         self.limit = limit
+        self.gate = gate
         self.connections: set[Connection] = set()
         self._receive_seconds = receive_seconds
         self._lookout = lookout
@@ -44,6 +50,7 @@ class Doorway:
         if late or self._turned_away:
             log.warning("connections_refused", slow=len(late), beyond_the_limit=self._turned_away)
             self._turned_away = 0
+        self.gate.tell()
         self._count()
         if not self._is_closing:
             asyncio.get_running_loop().call_later(SWEEP_EVERY, self.sweep)
@@ -64,9 +71,23 @@ class Doorway:
             self._lookout.close()
 
 
+class _Answered(RequestResponseCycle):
+    """Stands where a request was that has been answered without being served."""
+
+    response_started = response_complete = True
+    disconnected = keep_alive = False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+
+
+_ANSWERED: Final = _Answered()
+
+
 class Connection(HttpToolsProtocol):
     """A client's connection, of which there are only so many, and which is not waited for without end."""
 
+    _is_parting = False
     _since: float | None = None
     """When the request that is arriving began to; None while none is."""
 
@@ -99,16 +120,51 @@ class Connection(HttpToolsProtocol):
         self._since = time.monotonic()
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        """Ask the gate, and begin to serve the request, or answer it here and now."""
+        doorway, under_way = self._doorway, self.is_at_work()
+        if doorway is not None and not under_way:
+            last = self._is_parting or not self.parser.should_keep_alive()
+            refusal = doorway.gate.refusal(self.parser.get_method(), self.url, self.headers, last=last)
+            if refusal is not None:
+                self._answer(refusal, last=last)
+                return
+        super().on_headers_complete()
+        if self._is_parting:
+            self.cycle.keep_alive = False
+
+    def _answer(self, whole: bytes, *, last: bool) -> None:
+        self.cycle = _ANSWERED
+        self.transport.write(whole)
+        if last:
+            self.transport.close()
+        self.on_response_complete()
+
     def on_message_complete(self) -> None:
-        """The request has arrived."""
+        """The request has arrived; where it was answered before, the connection is idle only now."""
         self._since = None
         super().on_message_complete()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def shutdown(self) -> None:
-        """Finish what is under way: the server stops."""
+        """Finish what is under way, and close then: the server stops.
+
+        A connection that is idle gets a moment more: a request may be on its way to it.
+        """
         if self._doorway is not None:
             self._doorway.close()
-        super().shutdown()
+        self._is_parting = True
+        if self.is_at_work():
+            super().shutdown()
+        else:
+            self.loop.call_later(LINGER, self._part)
+
+    def _part(self) -> None:
+        if not self.is_at_work():
+            self.transport.close()
 
     def is_receiving_since(self, moment: float) -> bool:
         """Tell whether a request has been arriving since `moment`; one that we ourselves keep waiting is not."""

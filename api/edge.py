@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import structlog
@@ -94,12 +95,11 @@ class Edge:
             log.warning("http_request", method=method, route=route, status=status, seconds=round(seconds, 4))
 
 
-def request_id_of(scope: Scope) -> str:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the request's id: the client's when it is well formed, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            given: str = value.decode()
-            return given
+            return value.decode()
     return os.urandom(16).hex()
 
 

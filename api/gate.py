@@ -1,12 +1,13 @@
 """The gate: requests that would have to wait too long are sent away at once, before they cost anything.
 
-A refusal looks at nothing but the request's first line and its length: no body is read, no key looked up. So a
-process that is asked for three times what it can do spends most of its time on what it accepts.
+A refusal looks at nothing but the request's head: no body is read, no key looked up, no task of the event loop begun.
+So a process that is asked for three times what it can do spends most of its time on what it accepts.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -22,11 +23,10 @@ log = structlog.get_logger()
 
 Verdict = Callable[[float], type[Unavailable] | None]
 """Given how late the event loop is, in seconds: why a request should not be let in, or None."""
+Headers = Sequence[tuple[bytes, bytes]]
 
-READS: Final = "/api/v1/"
+READS: Final = b"/api/v1/"
 """Below this, whatever is asked with GET is one lane."""
-TELL_EVERY: Final = 1.0
-"""Seconds between two lines of the log about refusals, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +46,39 @@ class Gate:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        submissions: Mapping[tuple[str, str], Lane],
-        reads: Lane,
-        instruments: Instruments,
-        *,
-        bodies_limit: int,
+        self, app: ASGIApp, submissions: Sequence[Lane], reads: Lane, instruments: Instruments, *, bodies_limit: int
     ) -> None:
-        """Stand in front of `app`; `submissions` are known by method and path, `bodies_limit` is for all together."""
+        """Stand in front of `app`; `submissions` are posted to their routes, `bodies_limit` is for all together."""
         self._app = app
-        self._submissions = submissions
+        self._submissions = {lane.route.encode(): lane for lane in submissions}
         self._reads = reads
         self._bodies_limit = bodies_limit
         self._bodies = 0
         self._lag = Lag()
         self._refusals = _Refusals(instruments)
 
+    def refusal(self, method: bytes, url: bytes, headers: Headers, *, last: bool) -> bytes | None:
+        """Return the whole answer to a request that should not come in; None: it should.
+
+        With `last` the answer says that the connection is closed after it.
+        """
+        path, _, _ = url.partition(b"?")
+        lane = self._lane_of(method, path)
+        if lane is None:
+            return None
+        room = _room_for(headers, lane.body_limit) if lane.body_limit else 0
+        reason = self._reason(lane, room)
+        if reason is None:
+            return None
+        return self._refusals.answer(reason, lane, method, path, edge.request_id_of(headers), last=last)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request, or refuse it."""
-        lane = self._lane_of(scope) if scope["type"] == "http" else None
+        """Serve a request that has come in, and have it counted meanwhile."""
+        lane = self._lane_of(scope["method"].encode(), scope["raw_path"]) if scope["type"] == "http" else None
         if lane is None:
             await self._app(scope, receive, send)
             return
-        room = _room_for(scope, lane.body_limit) if lane.body_limit else 0
-        reason = self._reason(lane, room)
-        if reason is not None:
-            await self._refusals.send(reason, lane, scope, send)
-            return
+        room = _room_for(scope["headers"], lane.body_limit) if lane.body_limit else 0
         self._bodies += room
         try:
             with self._lag:
@@ -81,11 +86,14 @@ class Gate:
         finally:
             self._bodies -= room
 
-    def _lane_of(self, scope: Scope) -> Lane | None:
-        lane = self._submissions.get((scope["method"], scope["path"]))
-        if lane is None and scope["method"] == "GET" and scope["path"].startswith(READS):
-            return self._reads
-        return lane
+    def tell(self) -> None:
+        """Count in the metrics, and tell the log, who was sent away since the last time."""
+        self._refusals.tell()
+
+    def _lane_of(self, method: bytes, path: bytes) -> Lane | None:
+        if method == b"POST":
+            return self._submissions.get(path)
+        return self._reads if method == b"GET" and path.startswith(READS) else None
 
     def _reason(self, lane: Lane, room: int) -> type[Unavailable] | None:
         if room and self._bodies and self._bodies + room > self._bodies_limit:
@@ -97,59 +105,69 @@ class Gate:
         return None
 
 
-def _room_for(scope: Scope, limit: int) -> int:
+def _room_for(headers: Headers, limit: int) -> int:
     """Return how many bytes of body there may be; where that is not announced, as many as are allowed."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-length":
             return min(int(value), limit) if value.isdigit() else 0
-    return limit if any(name == b"transfer-encoding" for name, _ in scope["headers"]) else 0
+    return limit if any(name == b"transfer-encoding" for name, _ in headers) else 0
 
 
 class _Refusals:
-    """Problems whose text is made once; only the path, the id and when to come back differ."""
+    """Answers whose text is made once; only the path, the request's id and when to come back differ."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._refused = instruments["requests_refused"]
         self._answered = instruments["http_requests"]
-        self._texts: dict[type[Unavailable], tuple[problems.Problem, bytes, bytes, bytes]] = {}
-        self._untold = 0
-        self._told_at = float("-inf")
+        self._texts: dict[type[Unavailable], _Text] = {}
+        self._untold: Counter[tuple[type[Unavailable], str, bytes]] = Counter()
 
-    async def send(self, reason: type[Unavailable], lane: Lane, scope: Scope, send: Send) -> None:
-        if reason not in self._texts:
-            self._texts[reason] = _text_of(reason)
-        problem, before, between, after = self._texts[reason]
-        request_id = edge.request_id_of(scope).encode()
-        body = b"".join((before, problems.encoded(scope["path"]), between, request_id, after))
-        headers = [
-            (b"content-type", problems.MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"retry-after", b"%d" % problems.retry_after(problem)),
-            *edge.SAFE_HEADERS,
-            (b"x-request-id", request_id),
-        ]
-        self._count(problem, scope["method"], lane.route)
-        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+    def answer(
+        self, reason: type[Unavailable], lane: Lane, method: bytes, path: bytes, request_id: str, *, last: bool
+    ) -> bytes:
+        text = self._texts.get(reason)
+        if text is None:
+            text = self._texts[reason] = _Text(reason())
+        self._untold[reason, lane.route, method] += 1
+        return text.answer(path, request_id.encode(), last=last)
 
-    def _count(self, problem: problems.Problem, method: str, route: str) -> None:
-        """Count each, and tell of them now and then: as many lines of the log would be a load of their own."""
-        self._refused.labels(problem.slug).inc()
-        self._answered.labels(method, route, str(problem.status)).inc()
-        self._untold += 1
-        now = time.monotonic()
-        if now - self._told_at >= TELL_EVERY:
-            log.warning("requests_refused", problem=problem.slug, route=route, count=self._untold)
-            self._untold, self._told_at = 0, now
+    def tell(self) -> None:
+        """Many refusals are one line: as many lines would be a load of their own."""
+        untold, self._untold = self._untold, Counter()
+        for (reason, route, method), count in untold.items():
+            problem = self._texts[reason].problem
+            self._refused.labels(problem.slug).inc(count)
+            self._answered.labels(method.decode(), route, str(problem.status)).inc(count)
+            log.warning("requests_refused", problem=problem.slug, route=route, count=count)
 
 
+class _Text:
+    """An answer as it goes over the wire, with gaps."""
+
+    def __init__(self, error: Unavailable) -> None:
+        self.problem = problems.problem_of(error)
+        document = problems.encoded(problems.document(error, path=_PATH, request_id=_ID))
+        before, _, rest = document.partition(problems.encoded(_PATH))
+        between, _, after = rest.partition(_ID.encode())
+        self._body = (before, between, after)
+        status = HTTPStatus(self.problem.status)
+        fields = [(b"content-type", problems.MEDIA_TYPE.encode()), *edge.SAFE_HEADERS]
+        lines = b"".join(b"%s: %s\r\n" % field for field in fields)
+        self._head = b"HTTP/1.1 %d %s\r\n%s" % (status, status.phrase.encode(), lines)
+
+    def answer(self, path: bytes, request_id: bytes, *, last: bool) -> bytes:
+        before, between, after = self._body
+        shown = problems.encoded(path.decode("ascii", "replace"))
+        body = b"".join((before, shown, between, request_id, after))
+        return _ANSWER % (
+            self._head,
+            len(body),
+            problems.retry_after(self.problem),
+            request_id,
+            b"connection: close\r\n" if last else b"",
+            body,
+        )
+
+
+_ANSWER: Final = b"%scontent-length: %d\r\nretry-after: %d\r\nx-request-id: %s\r\n%s\r\n%s"
 _PATH, _ID = "a-path", "an-id"
-
-
-def _text_of(reason: type[Unavailable]) -> tuple[problems.Problem, bytes, bytes, bytes]:
-    """Return the problem, and its document in three parts: what is before, between and after path and id."""
-    error = reason()
-    text = problems.encoded(problems.document(error, path=_PATH, request_id=_ID))
-    before, _, rest = text.partition(problems.encoded(_PATH))
-    between, _, after = rest.partition(_ID.encode())
-    return problems.problem_of(error), before, between, after

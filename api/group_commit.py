@@ -121,11 +121,14 @@ class GroupCommit:
         self._thread.start()
 
     def verdict(self, lag: float) -> type[Unavailable] | None:
-        """Say why one more submission should not come in now, the event loop being late by `lag`; None: it should."""
+        """Say why one more submission should not come in now, the event loop being late by `lag`; None: it should.
+
+        What is late in being looked at will be as late in being answered.
+        """
         if self._backlog.is_full:
             return BacklogFull
         waiting = len(self._waiting)
-        if waiting >= self._limit or self._closing or lag + self._pace.wait(waiting) > self._longest_wait:
+        if waiting >= self._limit or self._closing or 2 * lag + self._pace.wait(waiting) > self._longest_wait:
             return Overloaded
         return None
 

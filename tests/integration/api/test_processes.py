@@ -29,8 +29,7 @@ class Served:
         self.port = free_port(None)
         environment = surroundings(
             DATABASE_URL=database_url, BROKER_URL=broker_url, PENSTOCK_API_PORT=self.port, PENSTOCK_LOG_FORMAT="json",
-            PENSTOCK_LONGEST_WAIT_SECONDS=30,
-            **{f"PENSTOCK_{name.upper()}": value for name, value in settings.items()},
+            **{f"PENSTOCK_{name.upper()}": value for name, value in {"longest_wait_seconds": 30, **settings}.items()},
         )  # fmt: skip
         self.process = LocalProcess("api", ["api"], environment=environment, log=home / "api.log", prompt=PROMPT)
         self.url = f"http://127.0.0.1:{self.port}"
