@@ -3,6 +3,7 @@
 Any number of processes may do it at once. Nothing is kept in memory between two looks.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 ROUNDS: Final = 20
 """Batches that are fired before beat does something else in between."""
+LOOK_AGAIN_EVERY: Final = 60.0
+"""Seconds between two looks for schedules that were planned by older zone data."""
 _SHORTEST_PAUSE: Final = 0.01
 _AFTER_TROUBLE: Final = 1.0
 
@@ -32,8 +35,17 @@ _AFTER_TROUBLE: Final = 1.0
 class Firing:
     """Fires what is due, batch after batch."""
 
-    def __init__(self, *, engine: Engine, settings: ScheduleSettings, instruments: Instruments) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        settings: ScheduleSettings,
+        instruments: Instruments,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing is fired before `round`."""
+        self._clock = clock
+        self._look_again_at = clock()
         self._engine = engine
         self._missed_after = timedelta(seconds=settings.missed_after_seconds)
         self._instruments = instruments
@@ -42,6 +54,7 @@ class Firing:
     def round(self) -> int:
         """Fire what is due, and what has waited long enough; return how many jobs that made."""
         try:
+            self._look_again()
             made = self._fire_all(partial(firing.fire_due, missed_after=self._missed_after))
             made += self._fire_all(firing.fire_waiting)
             self._pause_at_least = _SHORTEST_PAUSE
@@ -54,6 +67,17 @@ class Firing:
         else:
             return made
         return 0
+
+    def _look_again(self) -> None:
+        """Heed new zone data: a batch for each round, until there is nothing more to look at for a while."""
+        if self._clock() < self._look_again_at:
+            return
+        with transaction(self._engine) as connection:
+            looked_at = firing.look_again(connection)
+        if looked_at:
+            log.info("schedules_planned_anew", count=looked_at)
+        else:
+            self._look_again_at = self._clock() + LOOK_AGAIN_EVERY
 
     def _fire_all(self, take: Callable[[Connection], Outcome]) -> int:
         made = 0

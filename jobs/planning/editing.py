@@ -157,8 +157,10 @@ def _edited(connection: Connection, found: Schedule, definition: Definition, edi
     )
     if any(getattr(found.definition, name) != getattr(definition, name) for name in TIMING):
         _leave(connection, found, now, Why.PAUSED if found.paused_at else Why.EDITED)
-        next_at = _first(found.id, definition, now) if definition.once else next_due_at(found.id, definition.rule, now)
-        return replace(edited, decided_until=now, next_at=next_at)
+        since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
+        rule = definition.rule
+        next_at = _first(found.id, definition, since) if definition.once else next_due_at(found.id, rule, since)
+        return replace(edited, decided_until=since, next_at=next_at)
     return replace(edited, next_at=next_due_at(found.id, definition.rule, found.decided_until))
 
 
@@ -233,8 +235,9 @@ def resume(connection: Connection, name: str, editor: Editor = ANYBODY, *, expec
     if found.paused_at is None:
         return found
     _leave(connection, found, now, Why.PAUSED)
-    next_at = next_due_at(found.id, found.definition.rule, now)
-    resumed = replace(_touched(found, editor, now), paused_at=None, decided_until=now, next_at=next_at)
+    since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
+    next_at = next_due_at(found.id, found.definition.rule, since)
+    resumed = replace(_touched(found, editor, now), paused_at=None, decided_until=since, next_at=next_at)
     store.change(connection, resumed)
     return resumed
 

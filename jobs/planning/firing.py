@@ -12,9 +12,11 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import ARRAY, Connection, RowMapping, Select, Uuid, bindparam, exists, func, select, text
 
+from jobs.calendar.refusal import InvalidTiming
+from jobs.calendar.zones import ZONE_DATA_VERSION
 from jobs.model import JobId
 from jobs.planning import store
-from jobs.planning.decisions import COUNTED, look, settle
+from jobs.planning.decisions import COUNTED, look, next_due_at, settle
 from jobs.planning.model import Occurrence, Schedule, ScheduleId
 from jobs.planning.orders import Order, Outcome, carry_out
 from jobs.planning.words import Decision, Overlap, Why
@@ -118,6 +120,34 @@ def _waiting(connection: Connection, found: Sequence[Schedule]) -> set[ScheduleI
         return set()
     named = occurrences.c.schedule_id == func.any(bindparam("ids", ids, type_=ARRAY(Uuid())))
     return set(connection.scalars(select(occurrences.c.schedule_id).where(_WAITING, named)))
+
+
+def outdated_schedules(limit: int = BATCH) -> Select[Any]:
+    """Return the query for schedules whose next instant was found by older zone data, and may be another by ours."""
+    by_the_wall = schedules.c.every_seconds.is_(None) & (schedules.c.zone != "UTC")
+    outdated = schedules.c.zone_data < ZONE_DATA_VERSION
+    return store.query().where(by_the_wall, outdated, schedules.c.next_at.is_not(None)).limit(limit)
+
+
+def look_again(connection: Connection, *, limit: int = BATCH) -> int:
+    """Find the next instant anew of schedules that were planned by older zone data, and return how many there were.
+
+    A law that brings an instant forward would otherwise be heeded only at the time that the old one had set.
+    """
+    _begin(connection)
+    rows = connection.execute(outdated_schedules(limit).with_for_update(skip_locked=True)).mappings().all()
+    found = [store.read(row) for row in rows]
+    if found:
+        store.advance(connection, [_planned_anew(one) for one in found])
+    return len(found)
+
+
+def _planned_anew(schedule: Schedule) -> Schedule:
+    try:
+        next_at = next_due_at(schedule.id, schedule.definition.rule, schedule.decided_until)
+    except InvalidTiming:  # a zone that is no more: what is due says so
+        return schedule
+    return replace(schedule, next_at=next_at)
 
 
 def waiting_schedules(limit: int = BATCH) -> Select[Any]:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from jobs.calendar.zones import ZONE_DATA_VERSION
 from jobs.errors import NotFound
 from jobs.model import JobId
 from jobs.planning.model import FIELDS, Definition, Schedule
@@ -38,7 +39,9 @@ _AS_TEXT: Final = ("payload", "retry")
 _COLUMNS: Final = [one.cast(Text).label(one.name) if one.name in _AS_TEXT else one for one in schedules.c]
 #: As in the partial index, word for word.
 DUE: Final = text("next_at IS NOT NULL AND paused_at IS NULL")
-_OWN: Final = tuple(one.name for one in schedules.c if one.name not in FIELDS)
+_OWN: Final = tuple(one.name for one in schedules.c if one.name not in {*FIELDS, "zone_data"})
+#: Whoever writes a schedule has found its next instant by these.
+_BY: Final = {"zone_data": ZONE_DATA_VERSION}
 
 
 def clock(connection: Connection) -> datetime:
@@ -99,14 +102,14 @@ def _written(definition: Definition) -> dict[str, Any]:
 
 def add(connection: Connection, schedule: Schedule) -> bool:
     """Store a new schedule; False: the tenant has one of this name by now."""
-    own = {name: getattr(schedule, name) for name in _OWN}
+    own = {name: getattr(schedule, name) for name in _OWN} | _BY
     statement = upsert(schedules).values(**own, **_written(schedule.definition))
     return connection.scalar(statement.on_conflict_do_nothing().returning(schedules.c.id)) is not None
 
 
 def change(connection: Connection, schedule: Schedule) -> None:
     """Write what an edit made of a schedule whose lock is held."""
-    own = {name: getattr(schedule, name) for name in _OWN if name != "id"}
+    own = {name: getattr(schedule, name) for name in _OWN if name != "id"} | _BY
     connection.execute(
         update(schedules).where(schedules.c.id == schedule.id).values(**own, **_written(schedule.definition))
     )
@@ -135,7 +138,7 @@ def _advance_statement() -> Any:
     rows = func.json_to_recordset(bindparam("rows", type_=Text()).cast(JSON))
     new = rows.table_valued(*(column(name, schedules.c[name].type) for name in names), name="new")
     new = new.render_derived(with_types=True)
-    values = {name: new.c[name] for name in names if name != "id"}
+    values: dict[str, Any] = {name: new.c[name] for name in names if name != "id"} | _BY
     return update(schedules).where(schedules.c.id == new.c.id).values(values).returning(func.clock_timestamp())
 
 

@@ -75,10 +75,10 @@ def idle(stack: Penstock, count: int, seconds: float) -> Round:
 _MANY: Final = """
     INSERT INTO schedules (id, name, source, cron, zone, on_gap, on_fold, jitter_seconds, task, payload, queue,
                            priority, tags, catch_up, catch_up_window_seconds, catch_up_limit, overlap, decided_until,
-                           next_at, created_at, updated_at)
+                           next_at, zone_data, created_at, updated_at)
     SELECT gen_random_uuid(), 'idle-' || n, 'api', '0 0 1 1 *', 'Europe/Berlin', 'run', 'once', 0, 'demo.noop', '{}',
            'default', 5, '{}', 'latest', 86400, 100, 'allow', now(),
-           now() + interval '1 day' + n * interval '1 s', now(), now()
+           now() + interval '1 day' + n * interval '1 s', '9999z', now(), now()
       FROM generate_series(1, %(count)s) AS n
 """
 

@@ -59,6 +59,12 @@ def upgrade() -> None:
             comment="when the next instant is due, with its jitter",
         ),
         sa.Column(
+            "zone_data",
+            sa.Text(),
+            nullable=False,
+            comment="the release of the zone data by which next_at was found",
+        ),
+        sa.Column(
             "open_jobs",
             postgresql.ARRAY(sa.Uuid()),
             server_default="{}",

@@ -12,7 +12,19 @@ from jobs.planning import by_hand, editing, firing, store
 from jobs.planning.words import CatchUp
 from tests.factories import new_job
 from tests.integration.jobs import scenes
-from tests.integration.jobs.timetable import NAME, decided, definition, due, fire, get, history, jobs_of, missed, put
+from tests.integration.jobs.timetable import (
+    NAME,
+    change,
+    decided,
+    definition,
+    due,
+    fire,
+    get,
+    history,
+    jobs_of,
+    missed,
+    put,
+)
 
 HOUR = timedelta(hours=1)
 ON_TIME = ("fired", "on_time")
@@ -239,6 +251,31 @@ def test_new_zone_data_is_heeded_when_the_schedule_is_looked_at(engine: Engine) 
 
     assert decided(engine) == []
     assert get(engine).next_at == before
+
+
+def test_schedules_that_were_planned_by_older_zone_data_are_planned_anew(engine: Engine) -> None:
+    put(engine, "by-the-wall", cron="0 12 * * *", zone="Europe/Berlin")
+    put(engine, "in-utc", cron="0 12 * * *")
+    put(engine, "by-elapsed-time", every_seconds=3600, zone="Europe/Berlin")
+    before = get(engine, "by-the-wall").next_at
+    change(engine, "UPDATE schedules SET zone_data = '2001a', next_at = next_at + interval '1 h'")
+
+    looked_at = [look_again(engine) for _ in range(2)]
+
+    assert looked_at == [1, 0]
+    assert get(engine, "by-the-wall").next_at == before
+
+
+def test_what_newer_zone_data_has_planned_is_left_alone(engine: Engine) -> None:
+    put(engine, cron="0 12 * * *", zone="Europe/Berlin")
+    change(engine, "UPDATE schedules SET zone_data = '9999z', next_at = next_at + interval '1 h'")
+
+    assert look_again(engine) == 0
+
+
+def look_again(engine: Engine) -> int:
+    with transaction(engine) as connection:
+        return firing.look_again(connection)
 
 
 def test_lateness_is_counted_from_the_time_at_which_it_was_due(engine: Engine) -> None:

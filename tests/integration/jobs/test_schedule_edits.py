@@ -18,6 +18,7 @@ from jobs.planning.words import CatchUp, Overlap, Source
 from tests.integration.jobs import scenes
 from tests.integration.jobs.timetable import (
     NAME,
+    change,
     decided,
     definition,
     due,
@@ -193,6 +194,19 @@ def test_a_pause_is_told_as_skipped_and_not_made_up_for(engine: Engine) -> None:
     let_pass(engine, 3600)
     fire(engine)
     assert scenes.stored(engine) == 1
+
+
+def test_a_clock_that_was_set_back_brings_nothing_twice(engine: Engine) -> None:
+    due(engine)
+    fire(engine)
+    decided_until = scenes.database_now(engine) + timedelta(hours=2)
+    change(engine, "UPDATE schedules SET decided_until = :at", at=decided_until)  # an hour ago it was three hours later
+
+    pause(engine)
+    resumed = resume(engine)
+    edited = edit(engine, every_seconds=60.0)
+
+    assert resumed.decided_until == edited.decided_until == decided_until
 
 
 def test_pausing_twice_and_resuming_twice_change_nothing(engine: Engine) -> None:

@@ -159,7 +159,7 @@ GOOD: dict[Table, dict[str, Any]] = {
     schedules: {"name": "n", "source": "api", "cron": "* * * * *", "zone": "UTC", "on_gap": "run", "on_fold": "once",
                 "jitter_seconds": 0, "task": "a.b", "payload": {}, "queue": "q", "priority": 5, "tags": [],
                 "catch_up": "latest", "catch_up_window_seconds": 60, "catch_up_limit": 1, "overlap": "allow",
-                "decided_until": NOW, "created_at": NOW, "updated_at": NOW},
+                "decided_until": NOW, "zone_data": "2026a", "created_at": NOW, "updated_at": NOW},
     occurrences: {"instant": NOW, "count": 1, "decision": "skipped", "reason": "missed", "decided_at": NOW},
 }  # fmt: skip
 LEASED = {"worker": "w", "lease_expires_at": NOW}

@@ -82,6 +82,27 @@ def test_it_sleeps_until_the_next_one_is_due(engine: Engine, firing: Firing) -> 
     assert 20 < firing.until_next_due() <= 30
 
 
+def test_new_zone_data_is_heeded_and_looked_for_once_a_minute(engine: Engine, instruments: Instruments) -> None:
+    now = [1000.0]
+    firing = Firing(engine=engine, settings=SETTINGS, instruments=instruments, clock=lambda: now[0])
+    put(engine, cron="0 12 * * *", zone="Europe/Berlin")
+    before = get(engine).next_at
+    outdate = "UPDATE schedules SET zone_data = '2001a', next_at = next_at + interval '1 h'"
+
+    change(engine, outdate)
+    firing.round()
+    assert get(engine).next_at == before
+
+    firing.round()
+    change(engine, outdate)
+    firing.round()
+    assert get(engine).next_at != before
+
+    now[0] += 60
+    firing.round()
+    assert get(engine).next_at == before
+
+
 def test_a_database_that_is_away_costs_a_second(instruments: Instruments) -> None:
     away = connect_to(f"postgresql://nobody:x@127.0.0.1:{free_port()}/none")
     firing = Firing(engine=away, settings=SETTINGS, instruments=instruments)
@@ -127,7 +148,7 @@ def test_one_beat_makes_the_job_and_rings_for_it(engine: Engine, pulse: Pulse) -
 
     (job_id,) = jobs_of(engine)
     assert scenes.row(engine, job_id)["rung_at"] is not None
-    assert 0 < pause <= 0.5
+    assert 0 <= pause <= 0.5
 
 
 def test_a_beat_comes_when_the_next_schedule_is_due(engine: Engine, pulse: Pulse) -> None:
@@ -135,4 +156,4 @@ def test_a_beat_comes_when_the_next_schedule_is_due(engine: Engine, pulse: Pulse
     pulse.beat()
     change(engine, "UPDATE schedules SET next_at = now() + interval '0.2 s'")
 
-    assert 0 < pulse.beat() <= 0.2
+    assert 0 <= pulse.beat() <= 0.2
