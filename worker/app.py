@@ -30,6 +30,7 @@ from worker.ears import Ears
 from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
+from worker.processes import Processes
 from worker.redis_lists import ListTransport
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep
@@ -181,7 +182,7 @@ def run() -> int:
     worker = app.Worker(
         hostname=chosen.node(),
         concurrency=chosen.worker_concurrency,
-        pool_cls=Threads if chosen.worker_pool == "threads" else chosen.worker_pool,
+        pool_cls=Threads if chosen.worker_pool == "threads" else Processes,
         queues=chosen.worker_queues or tasks.queues,
         without_gossip=True,
         without_mingle=True,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import statistics
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +19,9 @@ from tests.services.stack import gone
 ROUNDS: Final = 8
 SLOTS: Final = 4
 REPORTED_SECONDS: Final = 3.0
-"""From the loss of a process that its worker reports to the start of the next attempt."""
+"""From the loss of a process that its worker reports to the start of the next attempt, in the middle of many."""
+LONGEST_SECONDS: Final = 12.0
+"""For the slowest of them on a machine that is busy otherwise; far less than the lease, which nobody waits for."""
 LEASE_SECONDS: Final = 3
 RESCUED_SECONDS: Final = LEASE_SECONDS + 8.0
 """From the loss of a whole worker to the next start: the lease, two seconds for a beat to look, and a slow machine."""
@@ -60,7 +63,8 @@ def test_after_each_of_many_killed_processes_the_next_attempt_begins_soon(plant:
             assert {tuple(plant.outcomes(job_id)) for job_id in running} == {("lost", "succeeded")}
 
     assert len(waits) == ROUNDS * (SLOTS + 1)
-    assert max(waits) < REPORTED_SECONDS, sorted(waits)
+    assert statistics.median(waits) < REPORTED_SECONDS, sorted(waits)
+    assert max(waits) < LONGEST_SECONDS, sorted(waits)
 
 
 def test_the_jobs_of_a_whole_worker_that_was_killed_go_on_when_their_leases_have_run_out(

@@ -1,0 +1,30 @@
+"""Celery's pool of processes, which loses no time over one that died: every other job of the worker would wait."""
+
+import gc
+from typing import Any
+
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.prefork import TaskPool
+
+
+class _Pool(AsynPool):
+    def process_flush_queues(self, proc: Any) -> None:
+        """Read what a process left in its pipe, if it left anything; Celery waits 10 ms to see."""
+        if not proc.outq._reader.closed and proc.outq._reader.poll(0):
+            super().process_flush_queues(proc)
+
+
+class Processes(TaskPool):
+    """A pool of processes that replaces one quickly."""
+
+    Pool = _Pool
+
+    def on_start(self) -> None:
+        """Start the processes.
+
+        Celery collects garbage before each fork. What was loaded by now stays, and is not gone through again:
+        that took 80 ms of the main process for each child that took the place of another.
+        """
+        gc.collect()
+        gc.freeze()
+        super().on_start()
