@@ -58,14 +58,15 @@ def test_a_payload_that_does_not_fit_fails_for_good_and_names_the_field(plant: P
 
 
 def test_a_job_of_a_task_that_is_not_installed_here_is_not_started(plant: Plant, worker: Worker) -> None:
-    buried = plant.buried("default")
+    buried, left = plant.buried("default"), worker.logs().count("doorbell_left")
 
     stranger = plant.submit("nobody.knows")
     after = plant.submit("demo.echo", message="after")
 
     assert plant.finished(after)["state"] == JobState.SUCCEEDED
-    plant.until(lambda: plant.buried("default") > buried, "the doorbell is put aside")
+    plant.until(lambda: worker.logs().count("doorbell_left") > left, "the doorbell is left to others")
     assert plant.job(stranger)["state"] == JobState.QUEUED
+    assert plant.buried("default") == buried
     plant.cancel(stranger)
 
 
