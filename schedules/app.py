@@ -45,7 +45,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         instruments=instruments,
     )
     firing = Firing(engine=engine, settings=chosen, instruments=instruments)
-    pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks)
+    pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=chosen.upkeep_seconds)
     setattr(app, _KEPT, pulse)
 
     @signals.beat_init.connect(weak=False)
@@ -53,7 +53,9 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         if chosen.beat_metrics_port:
 
             def check() -> dict[str, bool]:
-                return {"upkeep": time.monotonic() - upkeep.last_round_at < STALE_AFTER}
+                now = time.monotonic()
+                last = {"upkeep": upkeep.last_round_at, "firing": firing.last_round_at}
+                return {name: now - at < STALE_AFTER for name, at in last.items()}
 
             serve(chosen.beat_metrics_host, chosen.beat_metrics_port, instruments.registry, check)
 

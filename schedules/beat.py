@@ -28,6 +28,11 @@ class JobScheduler(Scheduler):  # type: ignore[misc]  # typed as Any: its stubs 
         """Fire what is due, look after jobs, and return the seconds until there is something to do."""
         return self._pulse.beat()
 
+    def close(self) -> None:
+        """Do no further upkeep; Celery calls this when beat stops."""
+        self._pulse.close()
+        super().close()
+
     @property
     def info(self) -> str:
         """What Celery prints at the start."""

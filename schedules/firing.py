@@ -50,9 +50,11 @@ class Firing:
         self._missed_after = timedelta(seconds=settings.missed_after_seconds)
         self._instruments = instruments
         self._pause_at_least = _SHORTEST_PAUSE
+        self.last_round_at = clock()
 
     def round(self) -> int:
         """Fire what is due, and what has waited long enough; return how many jobs that made."""
+        self.last_round_at = self._clock()
         try:
             self._look_again()
             made = self._fire_all(partial(firing.fire_due, missed_after=self._missed_after))

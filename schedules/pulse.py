@@ -1,7 +1,9 @@
-"""One beat: schedules that are due first, then upkeep, which also rings for what they made."""
+"""What beat does over and over: it fires the schedules that are due, and beside it, in a thread, does upkeep.
 
-import time
-from collections.abc import Callable
+So neither a broker that is away nor a long round of upkeep makes a schedule late.
+"""
+
+import threading
 from typing import Final
 
 import structlog
@@ -18,42 +20,55 @@ from tasks.settings import TaskSettings
 
 log = structlog.get_logger()
 
-_AGAIN_AFTER: Final = 1.0
+STOP_SECONDS: Final = 2.0
+"""How long a round of upkeep may still take when beat stops; what it leaves is for others."""
 
 
 class Pulse:
-    """Does what beat does, and says when to do it again."""
+    """Fires when it is told to, and says when to do it again; does upkeep in its own time."""
 
     def __init__(
-        self,
-        *,
-        engine: Engine,
-        firing: Firing,
-        upkeep: Upkeep,
-        tasks: TaskSettings,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, engine: Engine, firing: Firing, upkeep: Upkeep, tasks: TaskSettings, longest_pause: float
     ) -> None:
-        """Nothing happens before `beat`."""
+        """Nothing happens before `beat`, which is asked for every `longest_pause` seconds at the least."""
         self._engine = engine
         self._firing = firing
         self._upkeep = upkeep
         self._tasks = tasks
-        self._clock = clock
-        self._upkeep_at = clock()
+        self._longest_pause = longest_pause
         self._code: Declarations | None = None
+        self._news = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
 
     def read_code(self, app: Celery) -> None:
         """Read what code declares; the first beat makes it known. Raises `ConfigurationError`."""
         self._code = declarations(app, self._tasks)
 
     def beat(self) -> float:
-        """Declare, fire and look after what is due, and return the seconds until there is something to do."""
+        """Declare and fire what is due, and return the seconds until there is something to do."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look_after, name="upkeep", daemon=True)
+            self._thread.start()
         if self._code is not None and self._declare(self._code):
             self._code = None
-        fired = self._firing.round()
-        if fired or self._clock() >= self._upkeep_at:
-            self._upkeep_at = self._clock() + self._upkeep.round()
-        return max(0.0, min(self._upkeep_at - self._clock(), self._firing.until_next_due()))
+        if self._firing.round():
+            self._news.set()
+        return min(self._longest_pause, self._firing.until_next_due())
+
+    def close(self) -> None:
+        """Do no further round of upkeep."""
+        self._closing = True
+        self._news.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def _look_after(self) -> None:
+        """Do upkeep, at its pace, and as soon as there are new jobs to ring for."""
+        while not self._closing:
+            pause = self._upkeep.round()
+            self._news.wait(pause)
+            self._news.clear()
 
     def _declare(self, wanted: Declarations) -> bool:
         """Make the schedules of code those of this code; False: later, for PostgreSQL is away."""
