@@ -294,7 +294,21 @@ def _upkeep(name: str, done: str, step: str, breaks: Breaks = Breaks.STORE) -> d
     return {f"upkeep.{name}": Point(Process.BEAT, "schedules/upkeep.py", done, step, breaks)}
 
 
+def _firing(name: str, done: str, step: str) -> dict[str, Point]:
+    return {f"fire.{name}": Point(Process.BEAT, "jobs/planning/orders.py", done, step, Breaks.SESSION)}
+
+
 _BEAT: Final[Mapping[str, Point]] = {
+    **_firing(
+        "record",
+        "schedules that are due are locked, and it is decided what becomes of their instants",
+        "the decisions are recorded",
+    ),
+    **_firing("submit", "the decisions are recorded, nothing is committed", "their jobs are inserted"),
+    **_firing("advance", "the jobs are inserted", "the schedules are moved on to their next instants"),
+    "fire.commit": Point(
+        Process.BEAT, "schedules/firing.py", "decisions, jobs and schedules are written", "COMMIT", Breaks.STORE
+    ),
     **_upkeep("release.commit", "jobs that are due are queued", "COMMIT"),
     **_upkeep("rescue.commit", "jobs of attempts whose lease ran out are queued again", "COMMIT"),
     **_upkeep("ring.commit", "ready jobs that no doorbell speaks of are marked as rung", "COMMIT"),
@@ -311,6 +325,7 @@ _BEAT: Final[Mapping[str, Point]] = {
         Breaks.SESSION,
     ),
     **_upkeep("prune.commit", "the jobs are deleted with all that belongs to them", "COMMIT"),
+    **_upkeep("prune_occurrences.commit", "old decisions about the instants of schedules are deleted", "COMMIT"),
     **_upkeep("prune_keys.commit", "idempotency keys whose promise has ended are deleted", "COMMIT"),
 }
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
+from jobs.failpoints import passed, reached
 from jobs.planning import firing, store
 from jobs.planning.orders import Outcome, Told
 from jobs.planning.words import Decision
@@ -86,6 +87,10 @@ class Firing:
         for _ in range(ROUNDS):
             with transaction(self._engine) as connection:
                 outcome = take(connection)
+                if outcome.told:
+                    reached("fire.commit")
+            if outcome.told:
+                passed("fire.commit")
             made += self._tell(outcome)
             if not outcome.is_full:
                 break

@@ -188,9 +188,8 @@ class Upkeep:
         keep = timedelta(days=self._settings.keep_finished_days)
         pruned = self._commit("prune", partial(upkeep.prune, keep=keep))
         keys = self._commit("prune_keys", upkeep.prune_idempotency_keys)
+        decisions = self._commit("prune_occurrences", partial(history.prune, keep=keep, limit=upkeep.BATCH))
         self._count("prune", pruned)
-        with transaction(self._engine) as connection:
-            decisions = history.prune(connection, keep=keep, limit=upkeep.BATCH)
         self._count("prune_keys", keys)
         self._count("prune_occurrences", decisions)
         full = upkeep.BATCH in {pruned, keys, decisions}

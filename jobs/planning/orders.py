@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from jobs import control, intake
 from jobs.errors import NotFound, RefusedError, StaleTransition
+from jobs.failpoints import passed, reached
 from jobs.model import Doorbell, Idempotency, JobId, Kind, NewJob, Submission
 from jobs.planning import history, store
 from jobs.planning.decisions import due_at
@@ -78,12 +79,18 @@ def carry_out(connection: Connection, orders: Sequence[Order], now: datetime, *,
     if not orders:
         return Outcome()
     lines = [line for order in orders for line in _lines(order, now)]
+    reached("fire.record")
     written = history.record(connection, [(one.order.schedule.id, one.occurrence) for one in lines if one.is_new], now)
+    passed("fire.record")
     lines = [one for one in lines if one.occurrence.id in written or not one.is_new]
     _cancel_previous(connection, lines)
+    reached("fire.submit")
     doorbells = _submit(connection, [one for one in lines if one.job], rings=rings)
+    passed("fire.submit")
     history.amend(connection, [one.occurrence for one in lines if one.is_changed], now)
+    reached("fire.advance")
     finished_at = store.advance(connection, [_moved(order, lines) for order in orders])
+    passed("fire.advance")
     return Outcome([Told(one.order.schedule, one.occurrence, _late(one, finished_at)) for one in lines], doorbells)
 
 

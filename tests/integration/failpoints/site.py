@@ -133,7 +133,9 @@ class Site:
         """Return the jobs whose task was called."""
         return {execution.job_id for execution in read_executions(self.executions)}
 
-    def all_well(self, ids: Collection[JobId], state: JobState = JobState.SUCCEEDED) -> None:
+    def all_well(
+        self, ids: Collection[JobId], state: JobState = JobState.SUCCEEDED, *, tried: Collection[str] = TRIED
+    ) -> None:
         """Assert that these jobs come to that end, and that all that is on record of this site is sound."""
         self.until(lambda: not self.unfinished(), "every job of the site ends")
         with reading(self.engine) as connection:
@@ -141,7 +143,7 @@ class Site:
             assert [tuple(row) for row in ends] == [(state, len(ids))]
         report = check_run(self.database_url, ledger=self.home / "ledger", executions=self.executions, terms=TERMS)
         assert report.is_clean, "\n".join(map(str, report.violations[:10]))
-        assert min(report.facts[name] for name in TRIED) > 0
+        assert min(report.facts[name] for name in tried) > 0
 
     def unfinished(self, ids: Collection[JobId] | None = None) -> list[JobId]:
         """Return which of these jobs, or of all, have not come to an end."""

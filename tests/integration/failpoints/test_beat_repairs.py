@@ -2,17 +2,19 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, insert, select, text
 
 from deploy.stack.postgres import PostgresServer
 from jobs.database import reading, transaction
-from jobs.model import Acceptance, JobId
+from jobs.model import Acceptance, JobId, new_job_id
+from jobs.planning.words import Decision, Why
 from jobs.points import Action
-from jobs.tables import attempts, events, idempotency_keys, jobs
+from jobs.tables import attempts, events, idempotency_keys, jobs, occurrences
 from tests.factories import submission, success
 from tests.integration.failpoints.conftest import open_site
 from tests.integration.failpoints.exercise import Exercise
@@ -21,7 +23,7 @@ from tests.integration.jobs import scenes
 from tests.services.api_process import own_database
 
 STRANDED = ("upkeep.stranded.commit", "upkeep.stranded.ring")
-PRUNE = ("upkeep.prune.commit", "upkeep.prune_keys.commit")
+PRUNE = ("upkeep.prune.commit", "upkeep.prune_keys.commit", "upkeep.prune_occurrences.commit")
 
 #: Each in a beat of its own: what these steps do, they do at once when a beat starts, and then not for a while.
 RINGS = tuple(Exercise((point,), (action,)) for point in STRANDED for action in Action)
@@ -29,7 +31,7 @@ DELETIONS = tuple(
     [Exercise((point,), (action,)) for point in PRUNE for action in Action]
     + [Exercise(("upkeep.prune.delete",), (action,), first=2) for action in Action]
 )
-EVERYTHING = (jobs, events, attempts, idempotency_keys)
+EVERYTHING = (jobs, events, attempts, idempotency_keys, occurrences)
 A_BLINK = 0.00001
 """Days."""
 
@@ -95,8 +97,15 @@ def _make_old(engine: Engine) -> None:
         (attempt,) = scenes.start(engine, answer.receipts[0].id)
         scenes.end(engine, attempt, success())
     with transaction(engine) as connection:
+        connection.execute(insert(occurrences).values(_old_occurrence()))
         connection.execute(text("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'"))
         connection.execute(text("UPDATE jobs SET finished_at = now() - interval '1 h'"))
+
+
+def _old_occurrence() -> dict[str, object]:
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    decided = {"decision": Decision.SKIPPED.value, "reason": Why.MISSED.value, "decided_at": long_ago}
+    return {"id": new_job_id(), "schedule_id": uuid.uuid4(), "instant": long_ago, **decided}
 
 
 def _assert_whole(engine: Engine) -> None:
