@@ -12,6 +12,7 @@ from tests.bench.peers import HandBuilt, PlainCeleryPostgres, PlainCeleryRedis, 
 from tests.bench.penstock import Penstock
 from tests.bench.servers import Servers
 from tests.bench.stacks import Stack
+from tests.bench.storm import TIMES, overload
 
 Turn = tuple[Stack, Callable[[], Round]]
 Tell = Callable[[str], None]
@@ -39,6 +40,7 @@ class Contest:
         """All measures that were asked for."""
         parts = {
             "intake": self._intake,
+            "overload": self._overload,
             "batch": self._batch,
             "drain": self._drain,
             "latency": self._latency,
@@ -59,6 +61,15 @@ class Contest:
             self._pair("intake", title, sides, self._handbuilt, Wanted(ratio=12, p95_ms=60)),
             self._pair("intake_tuned", title, sides, self._tuned, Wanted()),
         ]
+
+    def _overload(self) -> list[Measure]:
+        """Penstock alone: the hand-built stack refuses nobody."""
+        options = self.options
+        turn = partial(overload, options=options, client=self.client, folder=self.home)
+        turns = [(stack, partial(turn, stack)) for stack in (self._penstock,) if stack]
+        title = f"overload: {TIMES} times the intake for {options.storm_seconds:g} s"
+        wanted = Wanted(p99_ms=500, refusal_p99_ms=100, recovery_seconds=60)
+        return [self._pair("overload", title, self._take_turns("overload", turns), None, wanted)]
 
     def _batch(self) -> list[Measure]:
         found = []

@@ -41,6 +41,13 @@ class Round:
     """Of one core."""
     rss_mb: float | None = None
     refused: int = 0
+    capacity_per_second: float | None = None
+    asked_per_second: float | None = None
+    refusal_percent: float | None = None
+    refusal_p99_ms: float | None = None
+    client_late_p99_ms: float | None = None
+    """How late the client was with what it sent, for want of a connection or of a processor."""
+    recovery_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Wanted:
     p95_ms: float | None = None
     p99_ms: float | None = None
     cpu_percent: float | None = None
+    refusal_p99_ms: float | None = None
+    recovery_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class Measure:
             want = getattr(self.wanted, figure)
             if want is not None and value is not None and value < want:
                 found.append(f"{figure} {value:,.1f} < {want:,g}")
-        for figure in ("p50_ms", "p95_ms", "p99_ms", "cpu_percent"):
+        for figure in ("p50_ms", "p95_ms", "p99_ms", "cpu_percent", "refusal_p99_ms", "recovery_seconds"):
             want, value = getattr(self.wanted, figure), self.penstock.median(figure)
             if want is not None and value is not None and value >= want:
                 found.append(f"{figure} {value:,.1f} >= {want:,g}")

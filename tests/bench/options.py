@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
-MEASURES = ("intake", "batch", "drain", "latency", "schedules")
+MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
 SIDES = ("penstock", "baseline")
 
 
@@ -21,6 +21,8 @@ class Options:
     connections: int = 64
     api_processes: int = 2
     intake_seconds: float = 6.0
+    storm_seconds: float = 20.0
+    storm_connections: int = 3000
     batch_seconds: float = 4.0
     batch_size: int = 1000
     batch_connections: tuple[int, ...] = (1, 4)
@@ -43,6 +45,8 @@ QUICK = Options(
     rounds=1,
     connections=8,
     intake_seconds=1.0,
+    storm_seconds=1.0,
+    storm_connections=40,
     batch_seconds=1.0,
     batch_size=100,
     batch_connections=(4,),

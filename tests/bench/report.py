@@ -12,7 +12,21 @@ from rich.table import Table
 from tests.bench.figures import Measure, Side
 from tests.bench.options import Options
 
-FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_percent", "rss_mb")
+OVERLOAD = (
+    "capacity_per_second", "asked_per_second", "refusal_percent", "refusal_p99_ms", "client_late_p99_ms",
+    "recovery_seconds",
+)  # fmt: skip
+FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_percent", "rss_mb", *OVERLOAD)
+WANTED = {
+    "ratio": "ratio >= {:g}",
+    "per_second": ">= {:,g}/s",
+    "p50_ms": "p50 < {:g} ms",
+    "p95_ms": "p95 < {:g} ms",
+    "p99_ms": "p99 < {:g} ms",
+    "cpu_percent": "CPU < {:g} %",
+    "refusal_p99_ms": "refusals p99 < {:g} ms",
+    "recovery_seconds": "calm again < {:g} s",
+}
 LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
 
 
@@ -93,14 +107,8 @@ def _side(side: Side) -> dict[str, Any]:
 
 def _row(measure: Measure) -> tuple[str, str, str, str, str]:
     ratio = measure.ratio
-    wanted = [
-        *([f"ratio >= {measure.wanted.ratio:g}"] if measure.wanted.ratio is not None else []),
-        *([f">= {measure.wanted.per_second:,g}/s"] if measure.wanted.per_second is not None else []),
-        *([f"p50 < {measure.wanted.p50_ms:g} ms"] if measure.wanted.p50_ms is not None else []),
-        *([f"p95 < {measure.wanted.p95_ms:g} ms"] if measure.wanted.p95_ms is not None else []),
-        *([f"p99 < {measure.wanted.p99_ms:g} ms"] if measure.wanted.p99_ms is not None else []),
-        *([f"CPU < {measure.wanted.cpu_percent:g} %"] if measure.wanted.cpu_percent is not None else []),
-    ]
+    asked = asdict(measure.wanted).items()
+    wanted = [WANTED[figure].format(value) for figure, value in asked if value is not None]
     if wanted and measure.penstock is not None:
         wanted.append("missed: " + "; ".join(measure.misses()) if measure.misses() else "reached")
     return (
@@ -126,6 +134,19 @@ def _cell(side: Side | None, *, show_name: bool) -> str:
     cpu, rss = side.median("cpu_percent"), side.median("rss_mb")
     if cpu is not None and rss is not None:
         lines.append(f"{cpu:.1f} % of a core, {rss:.0f} MB")
+    lines += _overload(side)
     if side.refused:
         lines.append(f"{side.refused} refused")
     return "\n".join(lines)
+
+
+def _overload(side: Side) -> list[str]:
+    found = {figure: side.median(figure) for figure in OVERLOAD}
+    capacity, asked, percent, refusal_ms, late_ms, seconds = found.values()
+    if None in found.values():
+        return []
+    return [
+        f"asked for {asked:,.0f}/s, able to {capacity:,.0f}/s",
+        f"refused {percent:.0f} %, p99 {refusal_ms:.1f} ms",
+        f"calm again after {seconds:.1f} s; client late p99 {late_ms:.1f} ms",
+    ]

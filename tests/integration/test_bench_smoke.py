@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.arrivals import arrive
 from tests.bench.figures import Measure, Round, Side, Wanted, percentile
 from tests.bench.hammer import Target, hammer
 from tests.bench.load import load
@@ -83,6 +84,7 @@ def test_a_run_measures_both_sides_of_everything(report: dict[str, Any]) -> None
     assert set(measured) == {
         "intake",
         "intake_tuned",
+        "overload",
         "batch_4",
         "drain_postgresql",
         "drain_redis",
@@ -91,7 +93,8 @@ def test_a_run_measures_both_sides_of_everything(report: dict[str, Any]) -> None
         "schedules_idle",
     }
     assert all(sides["penstock"] for sides in measured.values())
-    assert {name for name, sides in measured.items() if not sides["baseline"]} == {"schedules_late", "schedules_idle"}
+    alone = {name for name, sides in measured.items() if not sides["baseline"]}
+    assert alone == {"overload", "schedules_late", "schedules_idle"}
 
 
 def test_its_figures_can_be_true(report: dict[str, Any]) -> None:
@@ -159,6 +162,47 @@ class _HangsUp(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_arrivals_count_refusals_that_say_when_to_come_back_and_call_all_others_faults(
+    grudging: tuple[Target, list[int]],
+) -> None:
+    target, answered = grudging
+
+    found = arrive(target, rate=60, connections=4, seconds=1, processes=2)
+
+    assert (len(found.accepted_ms), len(found.refused_ms), found.faults) == (40, 0, 20)  # no Retry-After
+    assert answered.count(202) == 40
+
+
+def test_an_arrival_is_as_late_as_it_was_answered_after_it_was_due() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _SlowAtFirst) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        found = arrive(Target(server.server_address[1], "/", b"{}"), rate=20, connections=1, seconds=1, processes=1)
+        server.shutdown()
+        thread.join()
+
+    # One connection: who came while the first was served waited too, though the server was quick with them.
+    assert sum(late > 200 for late in found.accepted_ms) >= 5
+    assert max(found.late_ms) > 200
+
+
+class _SlowAtFirst(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    waited = threading.Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.waited.wait(0.5)
+        self.waited.set()
+        self.send_response(202)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
         pass
