@@ -128,7 +128,7 @@ class GroupCommit:
         if self._backlog.is_full:
             return BacklogFull
         waiting = len(self._waiting)
-        if waiting >= self._limit or self._closing or 2 * lag + self._pace.wait(waiting) > self._longest_wait:
+        if waiting >= self._limit or self._closing or 4 * lag + self._pace.wait(waiting) > self._longest_wait:
             return Overloaded
         return None
 
