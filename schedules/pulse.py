@@ -56,12 +56,14 @@ class Pulse:
             self._news.set()
         return min(self._longest_pause, self._firing.until_next_due())
 
-    def close(self) -> None:
-        """Do no further round of upkeep."""
+    def close(self) -> bool:
+        """Do no further round of upkeep, and tell whether the last one has ended; it is given a moment."""
         self._closing = True
         self._news.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        if self._thread is None:
+            return True
+        self._thread.join(STOP_SECONDS)
+        return not self._thread.is_alive()
 
     def _look_after(self) -> None:
         """Do upkeep, at its pace, and as soon as there are new jobs to ring for."""

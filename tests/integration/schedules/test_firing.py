@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -130,25 +131,29 @@ def test_what_nobody_foresaw_ends_no_beat(engine: Engine, firing: Firing) -> Non
     assert get(engine).next_at is not None
 
 
-def pulse_on(engine: Engine, firing: Firing, instruments: Instruments, url: str) -> Pulse:
+@contextmanager
+def pulse_on(engine: Engine, firing: Firing, instruments: Instruments, url: str) -> Iterator[Pulse]:
     tasks = TaskSettings(broker_url=SecretStr(url))
+    publisher = DoorbellPublisher(url, tasks.queues)
     upkeep = Upkeep(
         engine=engine,
-        publisher=DoorbellPublisher(url, tasks.queues),
+        publisher=publisher,
         broker_url=url,
         queues=tasks.queues,
         window=1000,
         settings=SETTINGS,
         instruments=instruments,
     )
-    return Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=0.5)
+    pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=0.5)
+    yield pulse
+    eventually(pulse.close, 30, "upkeep has come to its end")
+    publisher.close()
 
 
 @pytest.fixture
 def pulse(engine: Engine, firing: Firing, instruments: Instruments, broker_url: str) -> Iterator[Pulse]:
-    made = pulse_on(engine, firing, instruments, broker_url)
-    yield made
-    made.close()
+    with pulse_on(engine, firing, instruments, broker_url) as made:
+        yield made
 
 
 def test_a_beat_makes_the_job_and_rings_for_it(engine: Engine, pulse: Pulse) -> None:
@@ -173,8 +178,10 @@ def test_a_frozen_broker_makes_no_schedule_late(
     engine: Engine, firing: Firing, instruments: Instruments, broker_url: str
 ) -> None:
     server = urlsplit(broker_url)
-    with Proxy(str(server.hostname), int(server.port or 0)) as proxy:
-        pulse = pulse_on(engine, firing, instruments, proxy.through(broker_url))
+    with (
+        Proxy(str(server.hostname), int(server.port or 0)) as proxy,
+        pulse_on(engine, firing, instruments, proxy.through(broker_url)) as pulse,
+    ):
         proxy.swallow()
         due(engine)
         pulse.beat()
@@ -185,4 +192,4 @@ def test_a_frozen_broker_makes_no_schedule_late(
 
         assert time.monotonic() - began < BROKER_SECONDS
         assert decided(engine, "next") == [("fired", "on_time")]
-    pulse.close()
+        proxy.refuse()
