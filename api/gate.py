@@ -21,8 +21,9 @@ from jobs.telemetry.metrics import Instruments
 
 log = structlog.get_logger()
 
-Verdict = Callable[[float], type[Unavailable] | None]
-"""Given how late the event loop is, in seconds: why a request should not be let in, or None."""
+Verdict = Callable[[float, int], type[Unavailable] | None]
+"""Why a request should not be let in, or None; given how late the event loop is, in seconds, and how many requests
+were let in before that nobody has looked at since."""
 Headers = Sequence[tuple[bytes, bytes]]
 
 READS: Final = b"/api/v1/"
@@ -54,6 +55,7 @@ class Gate:
         self._reads = reads
         self._bodies_limit = bodies_limit
         self._bodies = 0
+        self._coming: Counter[str] = Counter()
         self._lag = Lag()
         self._refusals = _Refusals(instruments)
 
@@ -69,6 +71,7 @@ class Gate:
         room = _room_for(headers, lane.body_limit) if lane.body_limit else 0
         reason = self._reason(lane, room)
         if reason is None:
+            self._coming[lane.route] += 1
             return None
         return self._refusals.answer(reason, lane, method, path, edge.request_id_of(headers), last=last)
 
@@ -79,6 +82,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         room = _room_for(scope["headers"], lane.body_limit) if lane.body_limit else 0
+        self._coming[lane.route] -= self._coming[lane.route] > 0  # not all were asked at the gate
         self._bodies += room
         try:
             with self._lag:
@@ -98,9 +102,9 @@ class Gate:
     def _reason(self, lane: Lane, room: int) -> type[Unavailable] | None:
         if room and self._bodies and self._bodies + room > self._bodies_limit:
             return Overloaded
-        lag = self._lag.seconds()
+        lag, coming = self._lag.seconds(), self._coming[lane.route]
         for verdict in lane.verdicts:
-            if (reason := verdict(lag)) is not None:
+            if (reason := verdict(lag, coming)) is not None:
                 return reason
         return None
 

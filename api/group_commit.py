@@ -120,14 +120,15 @@ class GroupCommit:
         """Begin to commit."""
         self._thread.start()
 
-    def verdict(self, lag: float) -> type[Unavailable] | None:
-        """Say why one more submission should not come in now, the event loop being late by `lag`; None: it should.
+    def verdict(self, lag: float, coming: int) -> type[Unavailable] | None:
+        """Say why one more submission should not come in now; None: it should.
 
-        What is late in being looked at will be as late in being answered.
+        The event loop is late by `lag`, four times for each: to read it, to look at it, and twice to answer it.
+        `coming` have been let in and not been looked at yet.
         """
         if self._backlog.is_full:
             return BacklogFull
-        waiting = len(self._waiting)
+        waiting = len(self._waiting) + coming
         if waiting >= self._limit or self._closing or 4 * lag + self._pace.wait(waiting) > self._longest_wait:
             return Overloaded
         return None

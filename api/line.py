@@ -39,18 +39,19 @@ class Line:
         self._price = _GUESS
         self._moved_at = clock()
 
-    def wait(self) -> float:
-        """Return the seconds that a newcomer would wait for a place.
+    def wait(self, coming: int = 0) -> float:
+        """Return the seconds that a newcomer would wait for a place, with `coming` others on their way to the line.
 
         Where none was given up for long, it is expected to take as long again.
         """
         if not self._turns.locked():
-            return 0.0
-        return max(self._ahead * self._price / self._places, self._clock() - self._moved_at)
+            coming -= self._places
+            return max(0, coming) * self._price / self._places
+        return max((self._ahead + coming) * self._price / self._places, self._clock() - self._moved_at)
 
-    def verdict(self, lag: float) -> type[Unavailable] | None:
-        """Say why nobody should come in now, the event loop being late by `lag`; None: come in."""
-        return Overloaded if max(lag, self.wait()) > self._longest_wait else None
+    def verdict(self, lag: float, coming: int) -> type[Unavailable] | None:
+        """Say why nobody should come in now; None: come in. The event loop is late by `lag`."""
+        return Overloaded if max(lag, self.wait(coming)) > self._longest_wait else None
 
     @asynccontextmanager
     async def turn(self, weight: float = 1.0) -> AsyncIterator[None]:

@@ -70,7 +70,7 @@ async def submit_batch(request: Request, caller: Caller) -> Response:
     settings: ApiSettings = request.app.state.settings
     text = await body.read(request, settings.batch_limit_bytes)
     line: Line = request.app.state.batches
-    if reason := line.verdict(0.0):  # others may have come while this one's body was on its way
+    if reason := line.verdict(0.0, 0):  # others may have come while this one's body was on its way
         raise reason
     take = partial(_take_batch, request, caller, text)
     acceptance = await in_time(line, take, otherwise=OutcomeUnknown, weight=max(1, text.count(b'"task"')))

@@ -50,7 +50,7 @@ def held_up(api: Api, person: Person) -> Iterator[None]:
             connection.execute(claim)
             waiting = pool.submit(person.submit, headers={"Idempotency-Key": "held"})
             scenes.wait_for_lock(person.engine)
-            eventually(lambda: api.app.state.commits.verdict(0.0), 10, "the commit is overdue")
+            eventually(lambda: api.app.state.commits.verdict(0.0, 0), 10, "the commit is overdue")
             yield
             connection.rollback()
         assert waiting.result().status_code == 202
@@ -153,8 +153,8 @@ def test_who_waited_for_a_commit_that_never_began_is_told_that_nothing_was_store
 def test_a_request_is_as_late_as_the_event_loop(narrow: Api) -> None:
     person = narrow.person()
 
-    assert narrow.app.state.commits.verdict(PROMISE * 2) is not None
-    assert narrow.app.state.commits.verdict(0.0) is None
+    assert narrow.app.state.commits.verdict(PROMISE * 2, 0) is not None
+    assert narrow.app.state.commits.verdict(0.0, 0) is None
     assert person.submit().status_code == 202
 
 
