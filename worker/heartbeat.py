@@ -122,6 +122,7 @@ class Heartbeat:
                 log.warning("attempt_lost_its_lease", job_id=str(one.attempt.job_id), attempt=one.attempt.number)
             if mine is not None and mine.cancel_requested and one.cancel_seen_at is None:
                 one.cancel_seen_at = time.monotonic()
+                log.info("cancel_seen", job_id=str(one.attempt.job_id), attempt=one.attempt.number)
             if one.fenced or one.cancel_seen_at is not None:
                 self._climb(one)
 

@@ -16,6 +16,7 @@ from jobs.intake import accept
 from jobs.model import Attempt, JobId, Submission
 from jobs.tables import attempts, events, jobs
 from tests.factories import cancelled, failure, new_job, release, rescue, retry, settle, success
+from tests.services.crashes import crash
 from tests.services.proxy import Proxy, When
 from tests.services.stack import eventually
 from worker.ledger import Ledger
@@ -173,8 +174,7 @@ def test_postgresql_may_be_restarted_between_any_two_statements(
     engine.dispose()
     ids = queued(engine, 3)
     started = eventually(lambda: _begin(ledger, ids), 20, "the jobs are started")
-    postgres_server.kill()
-    postgres_server.start()
+    crash(postgres_server)
     accepted, _ = ledger.settle([settle(one) for one in started])
 
     engine.dispose()
