@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from amqp.exceptions import NotFound
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import bootsteps
@@ -166,8 +167,18 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
             return
         self._saturated_since = None
         if not self._listening and self._keeper.has_room:
+            self._listen(consumer)
+
+    def _listen(self, consumer: Any) -> None:
+        """Listen again. Raises `ConnectionResetError` when a queue is gone: the next connection declares it.
+
+        From a timer kombu lets nothing else through, and this connection's channel is closed by now.
+        """
+        try:
             consumer.task_consumer.consume()
-            self._listening = True
+        except NotFound as error:
+            raise ConnectionResetError("A queue that we listened to is gone.") from error
+        self._listening = True
 
 
 Teller = Callable[..., None]
