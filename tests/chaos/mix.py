@@ -55,6 +55,7 @@ _TASKS: Final = {
     "errs": 0.06,
     "fails": 0.02,
     "large": 0.02,
+    "lasts": 0.004,
     "stubborn": 0.003,
     "dies": 0.002,
     "dies for good": 0.0005,
@@ -98,29 +99,34 @@ def _wish(rng: random.Random, *, single: bool) -> Wish:
     )
 
 
+#: The tasks that sleep, and for how many seconds. What lasts runs elsewhere again when a paused worker wakes up.
+_SLEEPS: Final = {
+    "naps": ("naps", 0.01, 0.1),
+    "lasts": ("naps", 4.0, 8.0),
+    "dozes": ("dozes", 0.2, 1.2),
+    "cancelled": ("dozes", 0.3, 1.5),
+    "stubborn": ("stubborn", 0.3, 2.0),
+}
+
+
 def _work(rng: random.Random, kind: str) -> tuple[str, dict[str, Any], Then | None]:
     """Return the task, its payload, and what is done to the job afterwards."""
+    if kind in _SLEEPS:
+        task, shortest, longest = _SLEEPS[kind]
+        unwanted = kind == "cancelled" or (kind == "stubborn" and rng.random() < 0.5)
+        cancel = Then(Call.CANCEL, round(rng.uniform(0.0, 1.5), 2)) if unwanted else None
+        return task, {"seconds": round(rng.uniform(shortest, longest), 3)}, cancel
     match kind:
-        case "naps":
-            return "naps", {"seconds": round(rng.uniform(0.01, 0.1), 3)}, None
-        case "dozes":
-            return "dozes", {"seconds": round(rng.uniform(0.2, 1.2), 3)}, None
         case "errs":
             return "errs", {"times": rng.choice((1, 1, 1, 2, 3))}, None
         case "fails":
             return "fails", {}, Then(rng.choice(_DEAD_LETTERS), round(rng.uniform(0.2, 5.0), 2))
         case "large":
             return "large", {"size": rng.randrange(1_000, 50_000)}, None
-        case "stubborn":
-            cancel = Then(Call.CANCEL, round(rng.uniform(0.05, 1.0), 2)) if rng.random() < 0.5 else None
-            return "stubborn", {"seconds": round(rng.uniform(0.3, 2.0), 2)}, cancel
         case "dies":
             return "dies", {"times": rng.choice((1, 2))}, None
         case "dies for good":
             return "dies", {"times": 10}, Then(rng.choice(_DEAD_LETTERS), round(rng.uniform(1.0, 6.0), 2))
-        case "cancelled":
-            cancel = Then(Call.CANCEL, round(rng.uniform(0.0, 1.5), 2))
-            return "dozes", {"seconds": round(rng.uniform(0.3, 1.5), 2)}, cancel
         case _:
             return kind, {}, None
 

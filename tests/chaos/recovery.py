@@ -1,8 +1,8 @@
 """How long a fault was felt: from its blow until the jobs that it could hold up had gone on.
 
 A job has gone on with its first event after the blow that shows work: its next start, or the end of its attempt or of
-itself. Asked for are all jobs that ran or could have run at that moment anywhere, not only those in what was struck: a
-doorbell may have been on its way there. A request has gone on when its client had its answer.
+itself. Asked for are the jobs in flight in what was struck, and all that could have run at that moment and did not yet:
+a doorbell may have been on its way there. A request has gone on when its client had its answer.
 """
 
 import math
@@ -58,7 +58,7 @@ class Summary:
     touched: int
     """Jobs in flight in what was struck."""
     waiting: int
-    """Other jobs that ran or could have run meanwhile."""
+    """Other jobs that could have run then, and did not yet."""
     longest: float
     """Seconds that the longest of these faults lasted."""
     p50: float | None

@@ -16,8 +16,8 @@ from tests.chaos.schedule import Card, cards
 
 HEADS: Final = ("fault", "count", "jobs touched", "jobs waiting", "longest", "recovery p50", "p99", "max")
 LEGEND: Final = (
-    "Touched: in flight in what was struck. Waiting: all others that ran or could have run. Longest: how long one "
-    "of them lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer."
+    "Touched: in flight in what was struck. Waiting: all others that could have run and did not yet. Longest: how "
+    "long one lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer."
 )
 SHOWN: Final = 20
 

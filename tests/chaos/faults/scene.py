@@ -43,7 +43,7 @@ class Strike:
     touched: Sequence[Due] = ()
     """Jobs in flight in what was struck."""
     waiting: Sequence[Due] = ()
-    """All other jobs that ran, or could have run, at that moment."""
+    """All other jobs that could have run at that moment, and did not yet."""
     flights: Sequence[Flight] = field(default_factory=list)
     """Requests in flight in what was struck."""
     blind: bool = False
@@ -104,7 +104,7 @@ class Scene:
                 strike.at = datetime.now(UTC)
                 return
             strike.touched = [due for due in snapshot.due if touches(due)]
-            strike.waiting = [due for due in snapshot.due if not touches(due)]
+            strike.waiting = [due for due in snapshot.due if not touches(due) and not running(due)]
             strike.at = snapshot.at
             if strike.exposed or time.monotonic() > deadline or self.over.is_set():
                 return
