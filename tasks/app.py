@@ -24,7 +24,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
     return {
         "broker_url": url,
         "broker_transport_options": transport_options(url) if url else {},
-        "broker_heartbeat": 20,  # a half-open connection is noticed in under a minute
+        "broker_heartbeat": 10,  # a half-open connection is noticed in under half a minute
         "broker_connection_timeout": 4,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a worker that gives up quietly is a lost worker

@@ -72,11 +72,10 @@ def transport_options(url: str) -> dict[str, Any]:
         return {
             "priority_steps": list(PRIORITIES),  # kombu's default folds ten priorities into four
             "queue_order_strategy": "priority",  # queues are served in the order in which they are named
-            "socket_timeout": 15,  # None would let a frozen server block a publish for ever
+            "socket_timeout": 5,  # None would let a frozen server block a publish for ever
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
-            "health_check_interval": 15,
-            "visibility_timeout": 3600,  # seconds; only doorbells that wait behind busy slots are held that long
+            "health_check_interval": 5,  # a worker that hears nothing for twice as long connects anew
         }
     # Without these a publish hangs for as long as a memory or disk alarm lasts, whatever confirm_timeout says.
     return {"read_timeout": 10, "write_timeout": 10}

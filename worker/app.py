@@ -135,6 +135,7 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
 
     if is_redis(str(app.conf.broker_url)):
         app.conf.broker_transport = ListTransport  # survives what was pushed into the lists by hand
+    app.events.dispatcher_cls = "worker.events:EventPost"
     app.penstock_parts = make  # type: ignore[attr-defined]  # how the step, which Celery makes, finds its parts
     app.steps["worker"].update({KeeperStep, DrainStep})
     app.steps["consumer"].add(LaunchStep)

@@ -50,7 +50,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
     def ensure_connected(self, conn: Any) -> Any:
         """Return `conn`, connected, however long that takes."""
         with Outage(self) as outage:
-            conn.ensure_connection(outage.serve, interval_start=0, interval_step=0, interval_max=0)
+            outage.reach(partial(conn.ensure_connection, interval_start=0, interval_step=0, interval_max=0))
         self.first_connection_attempt = False
         return conn
 
@@ -85,8 +85,8 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         """
         finish_writing(self.pool)
         if self._refusal is not None:
-            with Outage(self, pauses=(REFUSED_SECONDS,)) as outage:
-                outage.serve(self._refusal)
+            with Outage(self) as outage:
+                outage.rest(self._refusal, REFUSED_SECONDS)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Return Celery's handler, made safe."""
@@ -120,7 +120,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         if (message.delivery_info or {}).get("redelivered"):
             message.ack_log_error(log, self.connection_errors)
             return
-        back = partial(answer, self, self.connection, message.reject_log_error, requeue=True)
+        back = partial(answer, self, self.connection, message.requeue)
         self.timer.call_after(LEAVE_SECONDS, back)
 
     def bury(self, message: Any, error: BaseException | None) -> None:
@@ -130,7 +130,10 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         log.error("message_unreadable", queue=known, reason=type(error).__name__ if error else None)
         self.controller.instruments["messages_unreadable"].labels(known).inc()
         if is_redis(str(self.app.conf.broker_url)) and known != "unknown":
-            self._bury_in_redis(message, known + DEAD_SUFFIX)
+            try:
+                self._bury_in_redis(message, known + DEAD_SUFFIX)
+            except Exception as trouble:  # noqa: BLE001 - a full or broken server; no doorbell is lost with it
+                log.warning("message_not_kept", queue=known, reason=type(trouble).__name__)
         message.reject_log_error(log, self.connection_errors)
 
     def _bury_in_redis(self, message: Any, dead: str) -> None:

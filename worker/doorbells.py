@@ -1,6 +1,5 @@
 """From a message to the keeper: read, offer, and nothing else in the event loop."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,8 +7,6 @@ from typing import Any
 from jobs.failpoints import passed, reached
 from tasks import messages
 from worker.admission import Doorbell
-
-logger = logging.getLogger(__name__)
 
 
 def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
@@ -22,8 +19,8 @@ def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
         ring = messages.read(message.headers)
         here = consumer.connection
         doorbell = Doorbell(
-            acknowledge=partial(answer, consumer, here, message.ack_log_error),
-            requeue=partial(answer, consumer, here, message.reject_log_error, requeue=True),
+            acknowledge=partial(answer, consumer, here, message.ack),
+            requeue=partial(answer, consumer, here, message.requeue),
             open_count=len(ring.jobs),
         )
         reached("start.receive")
@@ -33,7 +30,11 @@ def strategy(_task: Any, _app: Any, consumer: Any) -> Callable[..., None]:
     return receive
 
 
-def answer(consumer: Any, connection: Any, reply: Callable[..., None], **options: Any) -> None:
-    """Answer the broker, unless the connection that brought the message is gone: the broker then repeats it."""
+def answer(consumer: Any, connection: Any, reply: Callable[[], None]) -> None:
+    """Answer the broker, unless the connection that brought the message is gone: the broker then repeats it.
+
+    An error is one of the connection: it ends this one. kombu's own way, to log it and go on, would have each
+    further answer wait in vain for a server that hangs.
+    """
     if consumer.connection is connection:
-        reply(logger, consumer.connection_errors, **options)
+        reply()

@@ -6,7 +6,8 @@ messages; ours are begun in the database, and are not repeated while their lease
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,18 +18,23 @@ log = structlog.get_logger()
 
 PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 """Seconds between two tries to reach the broker; the last is repeated."""
+USUAL: Final = 0.2
+"""Seconds that connecting may take before the pool is served meanwhile."""
+LOOK_EVERY: Final = 1.0
+"""Seconds after which a worker that is told to stop notices, whatever else happens."""
 
 
 class Outage:
     """Serves the pool while a consumer tries to connect."""
 
-    def __init__(self, consumer: Any, pauses: Sequence[float] = PAUSES) -> None:
-        """Serve the pool of `consumer` for `pauses` between two tries; the last is repeated."""
+    def __init__(self, consumer: Any) -> None:
+        """Serve the pool of `consumer`."""
         self._consumer = consumer
-        self._pauses: Iterator[float] = itertools.chain(pauses, itertools.repeat(pauses[-1]))
+        self._pauses: Iterator[float] = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
         self._timers: set[Any] = set()
         self._began_with: set[Any] = set()
         self._is_serving = False
+        self._given_up = threading.Event()
 
     def __enter__(self) -> Self:
         """Nothing happens before the first refusal."""
@@ -36,6 +42,7 @@ class Outage:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         """Leave the pool to the event loop, which registers it anew; limits that were set meanwhile stay."""
+        self._given_up.set()
         if not self._is_serving:
             return
         timer = self._consumer.hub.timer
@@ -45,18 +52,47 @@ class Outage:
         if known is not None:  # what Celery takes for timers of the connection, it cancels with the connection
             known |= _entries(timer) - self._began_with
 
-    def serve(self, error: BaseException, _interval: float = 0) -> None:
-        """Go on without a broker until it is time for the next try (kombu's `errback`)."""
-        pause = next(self._pauses)
-        log.warning("broker_unavailable", doing="consume", reason=type(error).__name__, next_try_in_seconds=pause)
+    def reach(self, connect: Callable[[Callable[..., None]], object]) -> None:
+        """Return when `connect` has; it is given kombu's `errback`. Raises what it raises.
+
+        It runs in a thread: a broker that takes connections and says nothing would hold up the pool at each try.
+        """
         hub = self._consumer.hub
-        if not self._is_serving:
-            self._start(hub)
-        over: list[bool] = []
-        hub.call_later(pause, over.append, True)  # noqa: FBT003 - what tells that it is time
-        while not over:
+        raised: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                connect(self._pause)
+            except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+                raised.append(error)
+            hub.call_soon(lambda: None)  # wakes the loop
+
+        thread = threading.Thread(target=work, name="connect", daemon=True)
+        thread.start()
+        thread.join(USUAL)
+        if thread.is_alive():
+            self._serve(hub)
+        while thread.is_alive():
             state.maybe_shutdown()
             self._run_once(hub)
+        thread.join()
+        if raised:
+            raise raised[0]
+
+    def rest(self, error: BaseException, seconds: float) -> None:
+        """Leave a broker that refuses alone for a while."""
+        self._tell(error, seconds)
+        self.reach(lambda _errback: self._given_up.wait(seconds))
+
+    def _pause(self, error: BaseException, _interval: float = 0) -> None:
+        """Wait until it is time for the next try, unless nobody waits for it any more."""
+        pause = next(self._pauses)
+        self._tell(error, pause)
+        if self._given_up.wait(pause):
+            raise error
+
+    def _tell(self, error: BaseException, pause: float) -> None:
+        log.warning("broker_unavailable", doing="consume", reason=type(error).__name__, next_try_in_seconds=pause)
 
     def _run_once(self, hub: Any) -> None:
         """Go round the loop; what the dead connection had put off there fails, and is done with."""
@@ -65,11 +101,12 @@ class Outage:
         except self._consumer.connection_errors as error:
             log.info("leftover_of_connection", reason=type(error).__name__)
 
-    def _start(self, hub: Any) -> None:
+    def _serve(self, hub: Any) -> None:
         self._is_serving = True
         self._began_with = _entries(hub.timer)
         self._consumer.controller.register_with_event_loop(hub)
         self._consumer.register_with_event_loop(hub)
+        hub.call_repeatedly(LOOK_EVERY, lambda: None)
         self._timers = _entries(hub.timer) - self._began_with
 
 

@@ -51,6 +51,7 @@ class _Link:
     tail: bytes = b""
     swallow: bool = False
     mute: bool = False
+    forgotten: bool = False
     answered: threading.Event = field(default_factory=threading.Event)
 
     def reset(self) -> None:
@@ -131,6 +132,12 @@ class Proxy:
             for link in self._links:
                 link.mute = not asked
 
+    def forget(self) -> None:
+        """Let the connections of now be silent for ever, both ways; new ones pass: a firewall has lost its memory."""
+        with self._lock:
+            for link in self._links:
+                link.forgotten = True
+
     def refuse(self) -> None:
         """Cut every connection, and each new one at once."""
         self._refusing = True
@@ -188,6 +195,8 @@ class Proxy:
                 self._closing.wait(self._delay)
             self._open.wait()
             link.mute = link.mute or self._is_to_mute(link, chunk)
+            if link.forgotten:
+                continue
             cut = self._due(link, chunk)
             if cut is not None:
                 self._do(cut, link, chunk)
@@ -202,6 +211,8 @@ class Proxy:
             if link.mute:
                 keep = self._mute[1]
                 chunk = keep * chunk.count(keep) if keep else b""
+            if link.forgotten:
+                continue
             if link.swallow:
                 link.answered.set()
             elif not _write(link.client, chunk):
