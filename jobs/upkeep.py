@@ -31,7 +31,7 @@ from jobs.tables import attempts, events, idempotency_keys, jobs
 from jobs.transitions import NO_LEASE, TELLING, may, move, moved_to, told
 
 BATCH: Final = 500
-STRANDED_AFTER: Final = timedelta(seconds=15)
+STRANDED_AFTER: Final = timedelta(seconds=10)
 """A doorbell that was rung this long ago and started nothing may have been lost."""
 
 _clock = func.clock_timestamp()
@@ -81,13 +81,18 @@ def unrung_priorities(queue: str, below: int | None = None) -> Select[Any]:
 
 
 def stranded_jobs(queue: str, limit: int = BATCH, after: timedelta = STRANDED_AFTER) -> Select[Any]:
-    """Return the query for ready jobs of `queue` whose doorbell was rung and may have been lost."""
-    return (
-        select(jobs.c.id)
-        .where(_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
-        .order_by(jobs.c.rung_at)
-        .limit(limit)
-    )
+    """Return the query for ready jobs of `queue` whose doorbell was rung and may have been lost.
+
+    The most urgent first: nobody knows which doorbells were lost, and the turn of the others comes later anyway.
+    """
+    rung_long_ago = (_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
+    return select(jobs.c.id).where(*rung_long_ago).order_by(jobs.c.priority.desc(), jobs.c.rung_at).limit(limit)
+
+
+def oldest_rung(queue: str, after: timedelta = STRANDED_AFTER) -> Select[Any]:
+    """Return the query for one job of those: whether there is any."""
+    rung_long_ago = (_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
+    return select(jobs.c.id).where(*rung_long_ago).order_by(jobs.c.rung_at).limit(1)
 
 
 def _locked(query: Select[Any]) -> Any:
@@ -156,6 +161,12 @@ def expire(connection: Connection, limit: int = BATCH) -> int:
 def claim_unrung(connection: Connection, queue: str, limit: int = BATCH, priority: int | None = None) -> list[Doorbell]:
     """Mark ready jobs of `queue` as rung and return them, the most urgent first; ring them after the commit."""
     return _mark_rung(connection, unrung_jobs(queue, limit, priority))
+
+
+def may_ring(connection: Connection, queue: str) -> bool:
+    """Tell whether nobody else fills the windows of `queue`, until this transaction ends: two would overfill them."""
+    lock = func.pg_try_advisory_xact_lock(func.hashtextextended(f"penstock.ring.{queue}", 0))
+    return bool(connection.scalar(select(lock)))
 
 
 def most_urgent_unrung(connection: Connection, queue: str, below: int | None = None) -> int | None:

@@ -14,6 +14,7 @@ from jobs.telemetry.metrics import Instruments
 from jobs.telemetry.monitor import serve
 from schedules.firing import Firing
 from schedules.pulse import Pulse
+from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
 from tasks import discovery
@@ -35,15 +36,15 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     url = tasks.broker_url.get_secret_value()
     instruments = Instruments(CollectorRegistry(), *METRICS)
     engine = open_engine(database, application_name="penstock-beat", pool_size=2)
-    upkeep = Upkeep(
+    ringing = Ringing(
         engine=engine,
         publisher=DoorbellPublisher(url, tasks.queues),
-        broker_url=url,
         queues=tasks.queues,
         window=tasks.doorbell_window,
         settings=chosen,
         instruments=instruments,
     )
+    upkeep = Upkeep(engine=engine, ringing=ringing, settings=chosen, instruments=instruments)
     firing = Firing(engine=engine, settings=chosen, instruments=instruments)
     pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=chosen.upkeep_seconds)
     setattr(app, _KEPT, pulse)

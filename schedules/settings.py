@@ -17,7 +17,7 @@ class ScheduleSettings(BaseSettings):
     stranded_seconds: Annotated[
         float,
         Field(ge=1, le=3600, description="A ready job that was rung this long ago and not started is rung again"),
-    ] = 15.0
+    ] = 10.0
     keep_finished_days: Annotated[
         float,
         Field(

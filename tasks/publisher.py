@@ -5,8 +5,9 @@ On RabbitMQ the confirms are pipelined: all messages are sent, then all confirms
 batches send one pipeline.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Final
 
@@ -19,10 +20,12 @@ from jobs.errors import BrokerUnavailable
 from jobs.failpoints import passed, reached
 from jobs.model import Doorbell, JobId
 from tasks import messages
-from tasks.topology import EXCHANGE, broker_priority, declare, is_redis, transport_options
+from tasks.topology import EXCHANGE, broker_priority, declare, depth, is_redis, transport_options
 
 CONFIRM_TIMEOUT: Final = 10.0
 """Seconds without any word from the broker after which a batch counts as not delivered."""
+BLOCKED_FOR: Final = 60.0
+"""Seconds after which a connection that the broker has blocked is given up: it may be dead as well."""
 
 _PERSISTENT: Final = 2
 _PUBLISH: Final = "Bssbb"
@@ -35,11 +38,18 @@ _NOBODY_ENCODED: Final = str(_NOBODY).encode()
 _OUTAGES: Final = (OSError, OperationalError, BatchPublishError)
 
 
+class _Blocked(Exception):
+    """The broker is alive and takes nothing: it is out of memory or disk."""
+
+
 class _ConfirmedChannel:
     """A channel that counts what was sent and what the broker has answered for."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
+        self._blocked_since: float | None = None
+        channel.connection.on_blocked = self._on_blocked
+        channel.connection.on_unblocked = self._on_unblocked
         channel.confirm_select()
         self._sent = 0
         self._open: set[int] = set()
@@ -85,9 +95,31 @@ class _ConfirmedChannel:
             transport.write(b"".join(parts))
 
     def settle(self) -> None:
-        """Wait until the broker has answered for everything that was sent."""
+        """Wait until the broker has answered for everything that was sent. Raises `_Blocked` when it takes nothing."""
         while self._open:
             self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT)
+            self.mind_alarm()
+
+    def look(self) -> None:
+        """Take in what the broker has said meanwhile. Raises `_Blocked`."""
+        with suppress(TimeoutError):
+            while self._blocked_since is not None:
+                self._channel.connection.drain_events(timeout=0.01)
+        self.mind_alarm()
+
+    def mind_alarm(self) -> None:
+        """Raise `_Blocked` while the broker takes nothing, for lack of memory or disk (RabbitMQ, "Alarms")."""
+        if self._blocked_since is None:
+            return
+        if time.monotonic() - self._blocked_since > BLOCKED_FOR:
+            raise TimeoutError
+        raise _Blocked
+
+    def _on_blocked(self, _reason: str) -> None:
+        self._blocked_since = time.monotonic()
+
+    def _on_unblocked(self) -> None:
+        self._blocked_since = None
 
 
 class DoorbellPublisher:
@@ -108,23 +140,36 @@ class DoorbellPublisher:
 
         A doorbell may then have arrived all the same, which does no harm.
         """
-        try:
+        with self._told("took no doorbells"):
             missed = self._send(doorbells)
             if missed:  # the queue was deleted behind our back
                 self._declare()
                 missed = self._send(missed)
-        except _OUTAGES as error:
-            self.close()
-            raise BrokerUnavailable(f"The broker took no doorbells: {type(error).__name__}.") from error
-        except Exception as error:
-            outages = self._outages()
-            self.close()
-            if isinstance(error, outages):
-                raise BrokerUnavailable(f"The broker took no doorbells: {type(error).__name__}.") from error
-            raise
         if missed:
             self.close()
             raise BrokerUnavailable("The broker has no queue for some doorbells.")
+
+    def depth(self, queue: str) -> int:
+        """Return how many doorbells the broker has for `queue`, delivered ones left out. Raises `BrokerUnavailable`."""
+        with self._told("tells no depth"):
+            if self._channel is not None:
+                self._channel.look()  # a broker with an alarm does not read from this connection
+            return depth(self._connected(), queue)
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Give up a connection on which something went wrong. Raises `BrokerUnavailable` when that is an outage."""
+        try:
+            yield
+        except _Blocked as error:
+            # Not closed: it would be there in the broker until the alarm is over, beside each new one.
+            raise BrokerUnavailable(f"The broker {what}: it is out of memory or disk.") from error
+        except Exception as error:
+            outages = (*_OUTAGES, *self._outages())
+            self.close()
+            if isinstance(error, outages):
+                raise BrokerUnavailable(f"The broker {what}: {type(error).__name__}.") from error
+            raise
 
     def _outages(self) -> tuple[type[BaseException], ...]:
         connection = self._connection
@@ -153,6 +198,7 @@ class DoorbellPublisher:
         if self._channel is None:
             self._channel = _ConfirmedChannel(connection.channel())
         channel = self._channel
+        channel.look()
         channel.refused.clear()
         channel.returned.clear()
         with channel.in_one_write():

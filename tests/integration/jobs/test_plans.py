@@ -66,7 +66,9 @@ UPKEEP = {
     "unrung of a priority": Case(upkeep.unrung_jobs("default", BATCH, 3), "jobs_unrung", ("queue", "priority")),
     "the most urgent priority": Case(upkeep.unrung_priorities("default"), "jobs_unrung", ("queue",), 10),
     "the next priority": Case(upkeep.unrung_priorities("default", 5), "jobs_unrung", ("queue", "priority"), 10),
-    "stranded": Case(upkeep.stranded_jobs("default", BATCH), "jobs_rung", ("queue", "rung_at")),
+    # The most urgent of them are wanted, so all are looked at: a window for each priority at the most.
+    "stranded": Case(upkeep.stranded_jobs("default", BATCH), "jobs_rung", ("queue", "rung_at"), pages=10_000),
+    "any stranded": Case(upkeep.oldest_rung("default"), "jobs_rung", ("queue", "rung_at")),
     "stranded of a small queue": Case(upkeep.stranded_jobs("rare", BATCH), "jobs_rung", ("queue", "rung_at")),
     "due": Case(upkeep.due_jobs(BATCH), "jobs_due", ("run_at",)),
     "leases": Case(upkeep.expired_leases(BATCH), "jobs_leased", ("lease_expires_at",)),

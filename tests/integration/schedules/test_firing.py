@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ from jobs.telemetry.metrics import Instruments
 from schedules.app import METRICS
 from schedules.firing import Firing
 from schedules.pulse import Pulse
+from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
 from tasks.publisher import DoorbellPublisher
@@ -134,16 +136,10 @@ def test_what_nobody_foresaw_ends_no_beat(engine: Engine, firing: Firing) -> Non
 @contextmanager
 def pulse_on(engine: Engine, firing: Firing, instruments: Instruments, url: str) -> Iterator[Pulse]:
     tasks = TaskSettings(broker_url=SecretStr(url))
+    shared: Any = {"engine": engine, "settings": SETTINGS, "instruments": instruments}
     publisher = DoorbellPublisher(url, tasks.queues)
-    upkeep = Upkeep(
-        engine=engine,
-        publisher=publisher,
-        broker_url=url,
-        queues=tasks.queues,
-        window=1000,
-        settings=SETTINGS,
-        instruments=instruments,
-    )
+    ringing = Ringing(publisher=publisher, queues=tasks.queues, window=1000, **shared)
+    upkeep = Upkeep(ringing=ringing, **shared)
     pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=0.5)
     yield pulse
     eventually(pulse.close, 30, "upkeep has come to its end")
