@@ -100,7 +100,8 @@ class Engines(NamedTuple):
     writer: Engine
     """Commits of submissions."""
     aside: Engine
-    """What must be answered whatever the others do: keys, readiness, metrics, waiting readers, doorbells given back."""
+    """What must be answered whatever the others do: keys, readiness, metrics, waiting readers, doorbells given back,
+    and the length of the backlog."""
 
     @classmethod
     def of(cls, database: DatabaseSettings) -> Self:
@@ -108,7 +109,7 @@ class Engines(NamedTuple):
         return cls(
             desk=open_engine(database, application_name="penstock-api"),
             writer=open_engine(database, application_name="penstock-intake", pool_size=BATCHES_AT_ONCE + 1, hot=True),
-            aside=open_engine(database, application_name="penstock-aside", pool_size=KEYS_AT_ONCE + PROBES_AT_ONCE + 2),
+            aside=open_engine(database, application_name="penstock-aside", pool_size=KEYS_AT_ONCE + PROBES_AT_ONCE + 3),
         )
 
 
@@ -124,8 +125,8 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         engines.writer,
         dispatcher.ring,
         instruments,
-        window=Window(engines.writer, tasks.doorbell_window),
-        backlog=Backlog(engines.writer, settings.backlog_limit),
+        window=Window(engines.writer, tasks.doorbell_window, is_away=lambda: dispatcher.is_away),
+        backlog=Backlog(engines.aside, settings.backlog_limit),
         group_limit=settings.group_limit,
         waiting_limit=settings.waiting_limit,
         longest_wait=settings.longest_wait_seconds,

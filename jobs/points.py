@@ -291,7 +291,8 @@ _WORKER: Final[Mapping[str, Point]] = {
 
 
 def _upkeep(name: str, done: str, step: str, breaks: Breaks = Breaks.STORE) -> dict[str, Point]:
-    return {f"upkeep.{name}": Point(Process.BEAT, "schedules/upkeep.py", done, step, breaks)}
+    where = "schedules/steps.py" if step == "COMMIT" else "schedules/ringing.py"
+    return {f"upkeep.{name}": Point(Process.BEAT, where, done, step, breaks)}
 
 
 def _firing(name: str, done: str, step: str) -> dict[str, Point]:

@@ -175,6 +175,13 @@ def most_urgent_unrung(connection: Connection, queue: str, below: int | None = N
     return priority
 
 
+def unrung_kinds(connection: Connection, queue: str) -> frozenset[int]:
+    """Return the priorities of which a ready job of `queue` was not rung."""
+    each = func.generate_series(PRIORITIES[0], PRIORITIES[-1]).column_valued("each")
+    is_there = select(jobs.c.id).where(_UNRUNG, jobs.c.queue == queue, jobs.c.priority == each).exists()
+    return frozenset(connection.scalars(select(each).where(is_there)))
+
+
 def count_unrung(connection: Connection, limit: int) -> int:
     """Return how many ready jobs no doorbell speaks of, counting no further than `limit`."""
     waiting = select(jobs.c.queue).where(_UNRUNG).limit(limit).subquery()

@@ -5,6 +5,7 @@ keep the workers busy, so a million waiting jobs cost the broker nothing, and a 
 priority has a window of its own: a long queue of ordinary jobs does not stand in the way of an urgent one.
 """
 
+import math
 import threading
 import time
 from collections import Counter
@@ -47,16 +48,26 @@ class _Count:
 
     at: float
     held: Mapping[int, int]
+    waiting: frozenset[int]
+    """The priorities of which jobs wait that nobody has rung for."""
     rung: Counter[int] = field(default_factory=Counter)
 
 
 class Window:
     """Says, for one process, which new jobs may be rung at once. For any thread."""
 
-    def __init__(self, engine: Engine, size: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Let `size` doorbells of each queue and priority be in the broker."""
+    def __init__(
+        self,
+        engine: Engine,
+        size: int,
+        *,
+        is_away: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Let `size` doorbells of each queue and priority be in the broker, and no more while that `is_away`."""
         self._engine = engine
         self._size = size
+        self._is_away = is_away
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
@@ -65,8 +76,11 @@ class Window:
         """Return those kinds of `wanted` that are full, and count the others as rung.
 
         Jobs of a full kind are stored without a doorbell; upkeep rings for them when their turn has come.
+        A kind of which older jobs wait counts as full when half of its window is used: the new ones get in line.
         Processes do not tell each other what they ring: together they may exceed a window, each by a tenth.
         """
+        if self._is_away():
+            return frozenset(wanted)
         with self._lock:
             full = frozenset(kind for kind, count in wanted.items() if self._room(kind, count) < count)
             for (queue, priority), count in wanted.items():
@@ -78,33 +92,47 @@ class Window:
         queue, priority = kind
         known, now = self._counts.get(queue), self._clock()
         if known is None or self._is_old(known, now - known.at, self._left(known, priority) < wanted):
-            known = self._counts[queue] = _Count(now, self._ask(queue))
+            known = self._counts[queue] = _Count(now, *self._ask(queue))
         return self._left(known, priority)
 
     def _left(self, known: _Count, priority: int) -> int:
-        return self._size - known.held.get(priority, 0) - known.rung[priority]
+        size = self._size / 2 if priority in known.waiting else self._size
+        return int(size) - known.held.get(priority, 0) - known.rung[priority]
 
     def _is_old(self, known: _Count, age: float, is_short: bool) -> bool:  # noqa: FBT001 - private, and called once
         if is_short:
             return age >= RECOUNT_AFTER
         return age >= DOUBT_AFTER and known.rung.total() >= self._size / _SHARE
 
-    def _ask(self, queue: str) -> Mapping[int, int]:
+    def _ask(self, queue: str) -> tuple[Mapping[int, int], frozenset[int]]:
         try:
             with reading(self._engine) as connection:
-                return upkeep.rung_by_priority(connection, queue, self._size)
+                held = upkeep.rung_by_priority(connection, queue, self._size)
+                return held, upkeep.unrung_kinds(connection, queue)
         except (DatabaseUnavailable, DBAPIError) as error:
             log.warning("window_not_counted", queue=queue, reason=type(error).__name__)
-            return dict.fromkeys(PRIORITIES, self._size)
+            return dict.fromkeys(PRIORITIES, self._size), frozenset()
+
+
+def _aside(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="backlog", daemon=True).start()
 
 
 class Backlog:
     """Says whether more jobs wait without a doorbell than may. For any thread."""
 
-    def __init__(self, engine: Engine, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Call the backlog full at `limit` jobs."""
+    def __init__(
+        self,
+        engine: Engine,
+        limit: int,
+        *,
+        run: Callable[[Callable[[], None]], None] = _aside,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Call the backlog full at `limit` jobs; `run` counts them, in a thread: it takes a while."""
         self._engine = engine
         self._limit = limit
+        self._run = run
         self._clock = clock
         self._look_at = 0.0
         self._full_until = 0.0
@@ -115,19 +143,23 @@ class Backlog:
         return self._clock() < self._full_until
 
     def look(self) -> None:
-        """Count the backlog, unless that was done lately; called when a window is full: otherwise there is none."""
-        began = self._clock()
-        if began < self._look_at:
+        """Have the backlog counted, unless that was done lately; called when a window is full: else there is none."""
+        if self._clock() < self._look_at:
             return
-        self._look_at = began + LOOK_EVERY
+        self._look_at = math.inf
+        self._run(self._count)
+
+    def _count(self) -> None:
+        began = self._clock()
+        waiting = 0
         try:
             with reading(self._engine) as connection:
                 waiting = upkeep.count_unrung(connection, self._limit)
         except (DatabaseUnavailable, DBAPIError) as error:
             log.warning("backlog_not_counted", reason=type(error).__name__)
-            return
         now = self._clock()
-        self._look_at = now + max(LOOK_EVERY, (now - began) * _IDLE_SHARE)
+        again = now + max(LOOK_EVERY, (now - began) * _IDLE_SHARE)
         if waiting >= self._limit:
             log.error("backlog_full", limit=self._limit)
-            self._full_until = self._look_at
+            self._full_until = again
+        self._look_at = again

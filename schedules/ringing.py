@@ -79,14 +79,19 @@ class Ringing:
         self._clock = clock
         self._stranded_at = float("-inf")
         self._filled_at = dict.fromkeys(queues, clock())
+        self._is_away = False
 
     def round(self) -> float:
         """Ring for what waits, and return how many seconds the next round may wait."""
         try:
+            if self._is_away:
+                self.publisher.depth(self._queues[0])  # before jobs are marked, only for that to be taken back
+                self._is_away = False
             return self._ring()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="ringing")
         except BrokerUnavailable as error:
+            self._is_away = True
             log.warning("broker_unavailable", doing="ringing", reason=str(error))
         except Exception:
             log.exception("ringing_failed")  # a row that somebody holds, or worse: the next round tries again

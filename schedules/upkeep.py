@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from jobs import upkeep
-from jobs.database import reading, transaction
+from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
 from jobs.planning import history
 from jobs.telemetry.metrics import Instruments

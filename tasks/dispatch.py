@@ -1,5 +1,6 @@
 """Ring doorbells from a thread of its own, so that no request ever waits for the broker."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -21,6 +22,8 @@ MOST_WAITING: Final = 50_000
 """Doorbells kept in memory; what is beyond is left to upkeep."""
 PAUSE_AFTER_OUTAGE: Final = 1.0
 """Seconds in which the broker is not tried again; doorbells are handed to upkeep meanwhile."""
+HANGS_AFTER: Final = 1.0
+"""Seconds that a batch may take before the broker is thought away."""
 
 
 class Dispatcher:
@@ -36,6 +39,7 @@ class Dispatcher:
         self._news = threading.Condition()
         self._closing = False
         self._down_until = 0.0
+        self._ringing_since = math.inf
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
         self._rung = instruments["doorbells_rung"]
         self._failed = instruments["doorbells_failed"]
@@ -43,6 +47,12 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to ring."""
         self._thread.start()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the broker does not take doorbells now; after a moment this ends, and the next ones decide."""
+        now = time.monotonic()
+        return now < self._down_until or now - self._ringing_since > HANGS_AFTER
 
     def ring(self, doorbells: Sequence[Doorbell]) -> None:
         """Have `doorbells` rung soon, and return at once."""
@@ -69,6 +79,7 @@ class Dispatcher:
                 continue
             try:
                 reached("dispatch.ring")
+                self._ringing_since = time.monotonic()
                 self._publisher.ring(batch)
                 passed("dispatch.ring")
                 reached("dispatch.count")
@@ -78,6 +89,8 @@ class Dispatcher:
             except Exception:
                 log.exception("dispatch_failed")
                 self._fail(batch, BrokerUnavailable())
+            finally:
+                self._ringing_since = math.inf
         self._publisher.close()
 
     def _take(self) -> list[Doorbell]:

@@ -52,7 +52,7 @@ class House:
             self.rung.extend,
             instruments,
             window=Window(engine, window),
-            backlog=Backlog(engine, backlog, lambda: self.now),
+            backlog=Backlog(engine, backlog, run=lambda work: work(), clock=lambda: self.now),
             group_limit=LARGEST_GROUP,
             waiting_limit=waiting_limit,
             longest_wait=10.0,

@@ -1,6 +1,6 @@
 """Which new jobs are rung at once: as many as the window of their kind has room for, whoever else fills it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -40,12 +40,16 @@ def nowhere(database_url: str) -> Iterator[Engine]:
     opened.dispose()
 
 
+def at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 def rung(engine: Engine, count: int, **changes: object) -> None:
     scenes.accepted(engine, *(new_job(**{"priority": 4} | changes) for _ in range(count)))
 
 
 def test_an_empty_window_takes_what_fits_and_no_more(engine: Engine, clock: Clock) -> None:
-    window = Window(engine, 10, clock)
+    window = Window(engine, 10, clock=clock)
 
     assert window.quiet({USUAL: 6}) == frozenset()
     assert window.quiet({USUAL: 4}) == frozenset()
@@ -55,7 +59,7 @@ def test_an_empty_window_takes_what_fits_and_no_more(engine: Engine, clock: Cloc
 def test_what_others_have_rung_counts(engine: Engine, clock: Clock) -> None:
     rung(engine, 8)
 
-    window = Window(engine, 10, clock)
+    window = Window(engine, 10, clock=clock)
 
     assert window.quiet({USUAL: 3}) == {USUAL}
     assert window.quiet({USUAL: 2}) == frozenset()
@@ -64,13 +68,13 @@ def test_what_others_have_rung_counts(engine: Engine, clock: Clock) -> None:
 def test_each_queue_and_each_priority_has_a_window_of_its_own(engine: Engine, clock: Clock) -> None:
     rung(engine, 10)
 
-    window = Window(engine, 10, clock)
+    window = Window(engine, 10, clock=clock)
 
     assert window.quiet({USUAL: 1, URGENT: 10, ("bulk", 4): 10}) == {USUAL}
 
 
 def test_room_that_workers_made_is_seen_a_moment_later(engine: Engine, clock: Clock) -> None:
-    window = Window(engine, 10, clock)
+    window = Window(engine, 10, clock=clock)
     window.quiet({USUAL: 10})
 
     clock.now += RECOUNT_AFTER / 2
@@ -81,7 +85,7 @@ def test_room_that_workers_made_is_seen_a_moment_later(engine: Engine, clock: Cl
 
 
 def test_a_window_that_others_fill_as_well_is_recounted(engine: Engine, clock: Clock) -> None:
-    window = Window(engine, 100, clock)
+    window = Window(engine, 100, clock=clock)
     window.quiet({USUAL: 10})
     rung(engine, 100)
 
@@ -91,7 +95,7 @@ def test_a_window_that_others_fill_as_well_is_recounted(engine: Engine, clock: C
 
 
 def test_nothing_is_asked_while_little_is_rung(engine: Engine, clock: Clock) -> None:
-    window = Window(engine, 100, clock)
+    window = Window(engine, 100, clock=clock)
     window.quiet({USUAL: 9})
     rung(engine, 100)
 
@@ -100,8 +104,37 @@ def test_nothing_is_asked_while_little_is_rung(engine: Engine, clock: Clock) -> 
     assert window.quiet({USUAL: 1}) == frozenset()
 
 
+def test_a_new_job_gets_in_line_behind_those_that_wait(engine: Engine, clock: Clock) -> None:
+    rung(engine, 6)
+    unrung(engine, priority=4)
+
+    window = Window(engine, 10, clock=clock)
+
+    assert window.quiet({USUAL: 1, URGENT: 1}) == {USUAL}
+
+
+def test_a_window_that_upkeep_leaves_empty_is_filled_all_the_same(engine: Engine, clock: Clock) -> None:
+    rung(engine, 3)
+    unrung(engine, priority=4)
+
+    window = Window(engine, 10, clock=clock)
+
+    assert window.quiet({USUAL: 2}) == frozenset()
+    assert window.quiet({USUAL: 1}) == {USUAL}
+
+
+def test_nothing_is_rung_while_the_broker_is_away(engine: Engine, clock: Clock) -> None:
+    away = [True]
+    window = Window(engine, 10, is_away=lambda: away[0], clock=clock)
+    assert window.quiet({USUAL: 1}) == {USUAL}
+
+    away[0] = False
+
+    assert window.quiet({USUAL: 10}) == frozenset()
+
+
 def test_a_window_that_cannot_be_counted_is_left_to_upkeep(nowhere: Engine, clock: Clock) -> None:
-    window = Window(nowhere, 10, clock)
+    window = Window(nowhere, 10, clock=clock)
 
     assert window.quiet({USUAL: 1, URGENT: 1}) == {USUAL, URGENT}
 
@@ -114,7 +147,7 @@ def test_only_jobs_that_are_ready_at_once_fill_a_window() -> None:
 
 
 def test_a_backlog_is_full_at_its_limit_and_until_the_next_look(engine: Engine, clock: Clock) -> None:
-    backlog = Backlog(engine, 2, clock)
+    backlog = Backlog(engine, 2, run=at_once, clock=clock)
     unrung(engine)
     backlog.look()
     assert not backlog.is_full
@@ -136,7 +169,7 @@ def test_a_backlog_is_full_at_its_limit_and_until_the_next_look(engine: Engine, 
 
 
 def test_a_backlog_that_cannot_be_counted_is_not_full(nowhere: Engine, clock: Clock) -> None:
-    backlog = Backlog(nowhere, 1, clock)
+    backlog = Backlog(nowhere, 1, run=at_once, clock=clock)
 
     backlog.look()
 

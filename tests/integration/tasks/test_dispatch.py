@@ -16,6 +16,7 @@ from tasks.dispatch import Dispatcher
 from tasks.publisher import DoorbellPublisher
 from tasks.topology import depth, transport_options
 from tests.services.brokers import each_broker
+from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
 
@@ -77,6 +78,27 @@ def test_what_the_broker_does_not_take_is_given_back_at_once(scheme: str, instru
 
     assert set(desk.returned) == {bell.id for bell in rung}
     assert counted(instruments) == (0, 700)
+
+
+@each_broker
+def test_a_broker_that_hangs_is_thought_away_until_it_has_answered(broker_url: str, instruments: Instruments) -> None:
+    port = int(broker_url.rpartition("@")[2].partition("/")[0].partition(":")[2])
+    with Proxy("127.0.0.1", port) as proxy:
+        desk = Desk()
+        dispatcher = Dispatcher(DoorbellPublisher(proxy.through(broker_url), ["default"]), desk.take, instruments)
+        dispatcher.start()
+        dispatcher.ring(bells(1))
+        eventually(lambda: counted(instruments) == (1, 0), 10, "the first is rung")
+
+        proxy.swallow()
+        dispatcher.ring(bells(3))
+        eventually(lambda: dispatcher.is_away, 10, "the broker is thought away")
+        assert desk.returned == [], "nobody knows yet"
+
+        eventually(lambda: len(desk.returned) == 3, 30, "what did not get through is given back")
+        proxy.heal()
+        eventually(lambda: not dispatcher.is_away, 10, "it is tried again")
+        dispatcher.close()
 
 
 def test_a_database_that_is_away_as_well_ends_nothing(broker_url: str, instruments: Instruments) -> None:

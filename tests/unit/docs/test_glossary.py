@@ -26,7 +26,9 @@ def words_of(*files: str, pattern: str) -> set[str]:
 
 
 TOLD = words_of("jobs/control.py", "jobs/attempts.py", pattern=r'(?:request, |moved, |else )"([a-z_]+)"')
-STEPS = words_of("schedules/upkeep.py", pattern=r'_(?:and_ring|count|step)\("([a-z_]+)"')
+STEPS = words_of(
+    "schedules/upkeep.py", "schedules/ringing.py", pattern=r'(?:_step|_deliver|tell)\((?:self\._\w+, )?"([a-z_]+)"'
+)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """While a worker looks for a broker, nothing that the last connection left behind may end it."""
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,9 @@ from amqp.exceptions import RecoverableConnectionError
 from kombu import Connection
 from kombu.asynchronous import Hub
 
-from worker.outage import Outage
+from worker.outage import USUAL, Outage
+
+WAIT = 3 * USUAL
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def test_a_read_that_the_dead_connection_had_put_off_does_not_end_the_wait(consu
 
     consumer.hub.call_soon(read_again, consumer.hub)
     with Outage(consumer) as outage:
-        outage.serve(OSError("refused"))
+        outage.rest(OSError("refused"), WAIT)
 
     assert read == ["read"]
 
@@ -49,4 +52,23 @@ def test_an_error_that_is_not_the_connections_is_not_swallowed(consumer: Any) ->
     consumer.hub.call_soon(breaks)
 
     with Outage(consumer) as outage, pytest.raises(ZeroDivisionError):
-        outage.serve(OSError("refused"))
+        outage.rest(OSError("refused"), WAIT)
+
+
+def test_a_broker_that_keeps_us_waiting_does_not_keep_the_pool_waiting(consumer: Any) -> None:
+    served = threading.Event()
+    consumer.hub.call_later(USUAL, served.set)
+
+    def connect(_errback: object) -> None:
+        assert served.wait(10), "the event loop went on meanwhile"
+
+    with Outage(consumer) as outage:
+        outage.reach(connect)
+
+
+def test_what_connecting_raises_is_raised_where_it_is_waited_for(consumer: Any) -> None:
+    def connect(_errback: object) -> None:
+        raise ZeroDivisionError
+
+    with Outage(consumer) as outage, pytest.raises(ZeroDivisionError):
+        outage.reach(connect)
