@@ -19,14 +19,6 @@ from tests.services.fixtures import administer
 from tests.services.local_processes import Broker, ServerFace, Worker
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one broker together, so that `-n 2 --dist loadgroup` gives each broker a process."""
-    for item in items:
-        broker = getattr(item, "callspec", None) and item.callspec.params.get("celery_broker_cluster")  # type: ignore[attr-defined]  # only functions have one
-        if broker:
-            item.add_marker(pytest.mark.xdist_group(broker))
-
-
 @pytest.fixture(scope="package")
 def plant_database(
     postgres_server: PostgresServer, template_database: str, celery_broker_cluster: CeleryBrokerCluster
