@@ -26,6 +26,8 @@ Verdict = Callable[[float, int], type[Unavailable] | None]
 were let in before that nobody has looked at since."""
 Headers = Sequence[tuple[bytes, bytes]]
 
+FEW: Final = 64
+"""Requests under way, below which nobody is refused for a late event loop."""
 READS: Final = b"/api/v1/"
 """Below this, whatever is asked with GET is one lane."""
 
@@ -102,7 +104,9 @@ class Gate:
     def _reason(self, lane: Lane, room: int) -> type[Unavailable] | None:
         if room and self._bodies and self._bodies + room > self._bodies_limit:
             return Overloaded
-        lag, coming = self._lag.seconds(), self._coming[lane.route]
+        coming = self._coming[lane.route]
+        # With so few the loop is late for other reasons than ours: to send them away would help nobody.
+        lag = self._lag.seconds() if coming + self._lag.busy >= FEW else 0.0
         for verdict in lane.verdicts:
             if (reason := verdict(lag, coming)) is not None:
                 return reason

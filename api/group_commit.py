@@ -30,6 +30,10 @@ from jobs.window import Backlog, Window, ready_kinds
 
 log = structlog.get_logger()
 
+FEW: Final = 64
+"""As long as fewer wait, a commit may be overdue, by a hiccup of the disk or of the machine, and nobody is refused."""
+FORGIVEN: Final = 8
+"""Times the longest wait by which it may be."""
 _TRIES: Final = 3
 
 Ring = Callable[[Sequence[Doorbell]], None]
@@ -129,9 +133,12 @@ class GroupCommit:
         if self._backlog.is_full:
             return BacklogFull
         waiting = len(self._waiting) + coming
-        if waiting >= self._limit or self._closing or 4 * lag + self._pace.wait(waiting) > self._longest_wait:
+        if waiting >= self._limit or self._closing:
             return Overloaded
-        return None
+        late = self._pace.overdue() + 4 * lag
+        if waiting < FEW:
+            late -= FORGIVEN * self._longest_wait
+        return Overloaded if self._pace.wait(waiting) + max(0.0, late) > self._longest_wait else None
 
     async def submit(self, submission: Submission) -> Answer:
         """Return the answer once it is durable.

@@ -15,17 +15,17 @@ class Lag:
         """Watch nothing yet."""
         self._due: float | None = None
         self._late = 0.0
-        self._busy = 0
+        self.busy = 0
 
     def __enter__(self) -> None:
         """Watch while the block lasts, and other blocks like it."""
-        self._busy += 1
+        self.busy += 1
         if self._due is None:
             self._wind(time.monotonic())
 
     def __exit__(self, *_: object) -> None:
         """Stop with the last block, at the next tick."""
-        self._busy -= 1
+        self.busy -= 1
 
     def seconds(self) -> float:
         """Return how late the last tick was, or how late the next one already is."""
@@ -41,7 +41,7 @@ class Lag:
         assert self._due is not None  # noqa: S101 - it was set with this call
         now = time.monotonic()
         self._late = max(0.0, now - self._due)
-        if self._busy:
+        if self.busy:
             self._wind(now)
         else:
             self._due, self._late = None, 0.0

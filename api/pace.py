@@ -44,17 +44,25 @@ class Pace:
         self._under_way = None
 
     def wait(self, ahead: int) -> float:
-        """Return the seconds that a submission will wait with `ahead` others before it, beyond what it takes alone.
-
-        A commit that takes longer than expected is expected to take as long again: we cannot know what it waits for.
-        """
+        """Return the seconds that a submission should wait with `ahead` others before it, besides its own."""
         groups, rest = divmod(ahead, self._largest)
         fixed, each = self._price
         wait = groups * (fixed + each * self._largest) + each * rest
         if self._under_way is not None:
             began, count = self._under_way
-            wait += abs(fixed + each * count - (self._clock() - began))
+            wait += max(0.0, fixed + each * count - (self._clock() - began))
         return wait
+
+    def overdue(self) -> float:
+        """Return the seconds by which the commit under way takes longer than it should.
+
+        It is expected to take as long again: we cannot know what it waits for.
+        """
+        if self._under_way is None:
+            return 0.0
+        began, count = self._under_way
+        fixed, each = self._price
+        return max(0.0, self._clock() - began - fixed - each * count)
 
     def _learn(self, count: int, seconds: float) -> None:
         """Fit a line through the last commits; later ones weigh more (exponentially weighted least squares)."""

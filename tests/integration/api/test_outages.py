@@ -111,7 +111,7 @@ def test_connections_that_broke_while_idle_are_replaced_unnoticed(cut_off: Api, 
 def test_while_postgresql_hangs_probes_and_metrics_answer_and_newcomers_are_sent_away(
     database_url: str, broker_url: str, proxy: Proxy
 ) -> None:
-    settings = {"longest_wait_seconds": 0.3}
+    settings = {"longest_wait_seconds": 0.1}
     with (
         running_api(proxy.through(database_url), broker_url, direct_url=database_url, **settings) as api,
         ThreadPoolExecutor(2) as pool,
