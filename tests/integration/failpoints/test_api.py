@@ -18,12 +18,14 @@ from tests.integration.failpoints.site import Site, fired
 from tests.services.api_process import ApiProcess
 
 INTAKE = ("intake.claim", "intake.insert", "intake.commit", "intake.answer")
-DISPATCH = ("dispatch.hand_over", "dispatch.ring", "dispatch.count", "dispatch.give_back")
+DISPATCH = ("dispatch.hand_over", "dispatch.ring", "dispatch.count")
+GIVE_BACK = "dispatch.give_back"
 CONTROL = ("control.commit", "control.ring", "replay.close", "replay.commit")
-NOT_RUNG = "dispatch.ring=outage"
+NOT_RUNG = ",".join(f"dispatch.ring=outage@{nth}" for nth in range(1, 7))
 
 INTAKE_DEATHS = tuple(kill(point) for point in INTAKE)
-DISPATCH_DEATHS = tuple(kill(point, also=NOT_RUNG if point == "dispatch.give_back" else "") for point in DISPATCH)
+DISPATCH_DEATHS = (*map(kill, DISPATCH), kill(GIVE_BACK, also=NOT_RUNG))
+ERRORS = [Exercise(INTAKE), Exercise(DISPATCH), Exercise((GIVE_BACK,), stride=1, also=NOT_RUNG)]
 CONTROL_DEATHS = tuple(kill(point) for point in CONTROL)
 
 
@@ -53,7 +55,7 @@ def test_apis_that_are_killed_lose_no_job_and_make_none_twice(
     site.all_well(ids)
 
 
-@pytest.mark.parametrize("exercise", [Exercise(INTAKE), Exercise(DISPATCH)], ids=str)
+@pytest.mark.parametrize("exercise", ERRORS, ids=str)
 def test_an_api_that_errs_loses_no_job_and_makes_none_twice(
     exercise: Exercise, site: Site, standing: ApiProcess
 ) -> None:
