@@ -198,7 +198,8 @@ def claim_stranded(
 def _mark_rung(connection: Connection, query: Select[Any]) -> list[Doorbell]:
     chosen = _locked(query)
     rows = connection.execute(update(jobs).where(jobs.c.id == chosen.c.id).values(rung_at=_clock).returning(*_DOORBELL))
-    return [Doorbell(*row) for row in rows]
+    # PostgreSQL returns them in whatever order its plan met them.
+    return sorted((Doorbell(*row) for row in rows), key=lambda bell: (-bell.priority, bell.id))
 
 
 def rung_by_priority(connection: Connection, queue: str, window: int) -> dict[int, int]:

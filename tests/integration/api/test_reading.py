@@ -170,8 +170,11 @@ def test_a_hundred_readers_who_wait_share_their_looks(person: Person, api: Api) 
             for attempt in attempts:
                 scenes.end(person.engine, attempt, factories.success())
             answers = [one.result() for one in waiting]
+        # A busy machine may send one away; whoever asks again is told.
+        asked_again = [many.get(path) for path, one in zip(paths, answers, strict=True) if one.status_code == 503]
+        told = [answer for answer in answers if answer.status_code != 503] + asked_again
 
-    assert {answer.json()["state"] for answer in answers} == {"succeeded"}
+    assert {answer.json()["state"] for answer in told} == {"succeeded"}
     assert len(looks) < 30  # a look each would have made more than 300
 
 

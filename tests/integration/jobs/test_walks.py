@@ -171,7 +171,8 @@ class Lives(RuleBasedStateMachine):
             assert done == [life.Settled(*token, model.state)]
             return
         assert done == []
-        if model.outcomes[number - 1] != outcome and (number, outcome) not in model.fenced:
+        was_taken = model.outcomes[number - 1] in {None, Outcome.LOST.value} - {outcome}
+        if was_taken and (number, outcome) not in model.fenced:
             model.fenced.add((number, outcome))
             model.told.append("fenced")
 
