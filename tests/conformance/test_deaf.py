@@ -98,12 +98,13 @@ def test_a_queue_that_an_operator_took_from_a_worker_is_not_taken_back(plant: Pl
         crew.worker.stop()
 
         with Celery(broker=plant.broker_url) as app:
-            (reply,) = app.control.cancel_consumer(taken, reply=True, timeout=10, limit=1)
+            replies = app.control.cancel_consumer(taken, reply=True, timeout=5)  # workers of other tests answer too
         waiting = aged(plant, plant.submit("demo.echo", taken, message="nobody listens"))
         rest(plant, crew)
         said = both.logs()
         plant.dismiss(both)
 
-    assert [answer["ok"] for answer in reply.values()] == [f"no longer consuming from {taken}"]
+    told = [answer["ok"] for reply in replies for answer in reply.values() if "ok" in answer]
+    assert f"no longer consuming from {taken}" in told
     assert plant.job(waiting)["state"] == JobState.QUEUED
     assert "worker_deaf" not in said
