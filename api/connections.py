@@ -38,6 +38,7 @@ class Doorway:
         self._receive_seconds = receive_seconds
         self._lookout = lookout
         self._instruments = instruments
+        self._answers: list[tuple[Connection, bytes, bool]] = []
         self._is_closing = False
         self._turned_away = 0
 
@@ -59,6 +60,21 @@ class Doorway:
         self._instruments["connections"].set(len(self.connections))
         self._instruments["requests_under_way"].set(sum(one.is_at_work() for one in self.connections))
         self._instruments["readers_waiting"].set(self._lookout.seated)
+
+    def answer_soon(self, connection: "Connection", whole: bytes, *, last: bool) -> None:
+        """Have the connection answered when all that have something to say were heard once.
+
+        An answer at once would let the same few ask again and again before the event loop comes to anything else:
+        libuv reads on for as long as there is much to read.
+        """
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._answer)
+        self._answers.append((connection, whole, last))
+
+    def _answer(self) -> None:
+        answers, self._answers = self._answers, []
+        for connection, whole, last in answers:
+            connection.answer(whole, last=last)
 
     def turn_away(self) -> None:
         """Count a connection that was one too many."""
@@ -127,14 +143,17 @@ class Connection(HttpToolsProtocol):
             last = self._is_parting or not self.parser.should_keep_alive()
             refusal = doorway.gate.refusal(self.parser.get_method(), self.url, self.headers, last=last)
             if refusal is not None:
-                self._answer(refusal, last=last)
+                self.cycle = _ANSWERED
+                doorway.answer_soon(self, refusal, last=last)
                 return
         super().on_headers_complete()
         if self._is_parting:
             self.cycle.keep_alive = False
 
-    def _answer(self, whole: bytes, *, last: bool) -> None:
-        self.cycle = _ANSWERED
+    def answer(self, whole: bytes, *, last: bool) -> None:
+        """Send an answer to a request that is not served."""
+        if self.transport.is_closing():
+            return
         self.transport.write(whole)
         if last:
             self.transport.close()
