@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from psycopg import sql
 from sqlalchemy import Connection, Engine, text
 
+from deploy.stack.postgres import PostgresServer
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.planning import firing, store
 from jobs.planning.search import Filter, Span, list_schedules, occurrences_query
 from tests.integration.jobs.plans import Plan, explain, explain_prepared, sent_by
+from tests.services.databases import connect_to
+from tests.services.fixtures import administer
 
+NAME = "penstock_schedules"
 SCHEDULES = 100_000
 OCCURRENCES = 200_000
 OLDEST = JobId(int=1)
@@ -30,17 +35,22 @@ FILL = """
 
 
 @pytest.fixture(scope="module")
-def many(shared_engine: Engine) -> Iterator[Engine]:
-    """An engine on a database with very many schedules, of which some are due."""
-    with shared_engine.begin() as connection:
-        connection.execute(text("TRUNCATE schedules, occurrences"))
+def many(postgres_server: PostgresServer, template_database: str) -> Iterator[Engine]:
+    """An engine on a database with very many schedules, of which some are due.
+
+    It is a database of its own: what other tests leave in `jobs`, and what autovacuum makes of it, decides plans too.
+    """
+    names = {"name": sql.Identifier(NAME), "template": sql.Identifier(template_database)}
+    administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
+    engine = connect_to(postgres_server.database_url(NAME), pool_size=2)
+    with engine.begin() as connection:
         for statement in FILL.split(";\n")[:2]:
             connection.execute(text(statement), {"schedules": SCHEDULES, "occurrences": OCCURRENCES})
         connection.execute(text("ANALYZE schedules"))
         connection.execute(text("ANALYZE occurrences"))
-    yield shared_engine
-    with shared_engine.begin() as connection:
-        connection.execute(text("TRUNCATE schedules, occurrences"))
+    yield engine
+    engine.dispose()
+    administer(postgres_server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
 
 
 @pytest.fixture
