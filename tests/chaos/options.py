@@ -33,6 +33,11 @@ class Options:
         return self.minutes * 60
 
     @property
+    def planned_jobs(self) -> int:
+        """How many jobs are asked for when nothing holds the load up."""
+        return round(self.rate * self.seconds)
+
+    @property
     def command(self) -> str:
         """What a person types to have this very run again."""
         words = [f"make chaos SEED={self.seed} MINUTES={self.minutes:g} BROKER={self.broker}"]

@@ -175,6 +175,7 @@ class Run:
             oddities=self._load.oddities,
             logged=dict(serious_lines(self.plant.logs, frozenset(self.plant.parts)).most_common()),
             troubles=self._troubles,
+            planned_faults=len(schedule(self._options)),
         )
 
     def _setup(self) -> dict[str, Any]:

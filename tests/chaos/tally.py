@@ -1,6 +1,7 @@
 """The result of a run: a page for people, a file for programs."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,10 @@ LEGEND: Final = (
     "long one lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer."
 )
 SHOWN: Final = 20
+LEAST_OF_JOBS: Final = 0.5
+"""Share of the jobs that its rate promises below which a run shows nothing: what is held up is not caught up with."""
+LEAST_OF_FAULTS: Final = 0.75
+"""Share of the planned faults, likewise: some meet nothing, and some find another at work."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Tally:
     """Lines of logs above a warning, by process and event."""
     troubles: Sequence[str] = ()
     """Why the run itself did not go as it should."""
+    planned_faults: int = 0
 
     @property
     def counts(self) -> Counts:
@@ -60,14 +66,32 @@ class Tally:
         return [felt for felt in self.felt if felt.strike.struck]
 
     @property
+    def missed(self) -> list[Felt]:
+        """The faults that were begun and not seen to strike."""
+        return [felt for felt in self.felt if not felt.strike.struck]
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """In what the run did less than it must have done to show anything."""
+        wanted = (
+            ("jobs", self.counts.jobs, self.options.planned_jobs, LEAST_OF_JOBS),
+            ("faults", len(self.made), self.planned_faults, LEAST_OF_FAULTS),
+        )
+        return [
+            f"{made:,} {what} of {planned:,} that were planned; a run needs {_least(planned, share):,}"
+            for what, made, planned, share in wanted
+            if made < _least(planned, share)
+        ]
+
+    @property
     def kinds(self) -> int:
         """How many kinds of faults struck."""
         return len({felt.strike.fault.kind for felt in self.made})
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing was lost, doubled or otherwise wrong, and no process ended that should have gone on."""
-        wrong = (*self.troubles, *self.oddities, *self.deaths)
+        """Whether enough was tried, nothing of it went wrong, and no process ended that should have gone on."""
+        wrong = (*self.shortfalls, *self.troubles, *self.oddities, *self.deaths)
         return self.checked is not None and self.checked.is_clean and not wrong
 
     def summaries(self) -> list[Summary]:
@@ -89,6 +113,9 @@ class Tally:
             "jobs": counts.jobs,
             "faults": len(self.made),
             "kinds": self.kinds,
+            "planned": {"jobs": options.planned_jobs, "faults": self.planned_faults},
+            "missed": len(self.missed),
+            "shortfalls": self.shortfalls,
             "lost": counts.lost,
             "doubled": counts.doubled,
             "fenced": counts.fenced,
@@ -147,7 +174,8 @@ class Tally:
 
     def _wrong(self) -> list[str]:
         """Return a line for everything that somebody should look at."""
-        lines = [f"- Trouble: {trouble}" for trouble in self.troubles]
+        lines = [f"- Too little was tried: {shortfall}" for shortfall in self.shortfalls]
+        lines += [f"- Trouble: {trouble}" for trouble in self.troubles]
         lines += [f"- Odd answer: {oddity}" for oddity in self.oddities]
         if self.checked:
             broken = self.checked.broken.items()
@@ -169,6 +197,11 @@ class Tally:
                 part.replace(path)
                 written.append(path)
         return written
+
+
+def _least(planned: int, share: float) -> int:
+    """Return how many there must be; a run that planned none shows nothing either."""
+    return max(1, math.ceil(share * planned))
 
 
 def _card(felt: Felt) -> Card:

@@ -26,16 +26,23 @@ def strike(kind: Kind = Kind.KILL_API, target: str = "api-1", far: str | None = 
     return Strike(fault, **{"at": AT, "ended_at": AT + timedelta(seconds=2), **facts})
 
 
+def seen(jobs: int = 1000) -> Report:
+    """What the checker says of a run in which nothing went wrong."""
+    report = Report()
+    report.counts.jobs = jobs
+    return report
+
+
 def tally(**facts: Any) -> Tally:
     known: dict[str, Any] = {
-        "options": Options(seed=5, broker="rabbitmq"),
+        "options": Options(seed=5, broker="rabbitmq", rate=5.0),
         "began_at": AT,
         "seconds": 200.0,
         "commit": "abc",
         "machine": {"cores": 4},
         "versions": {"python": "3.11"},
         "setup": {"processes": "some"},
-        "checked": Report(),
+        "checked": seen(),
         "felt": [Felt(strike(), [0.5, 1.5])],
         "submitted": 10,
         "answers": {"202": 10},
@@ -43,6 +50,7 @@ def tally(**facts: Any) -> Tally:
         "deaths": [],
         "oddities": [],
         "logged": {},
+        "planned_faults": 1,
     }
     return Tally(**known | facts)
 
@@ -99,8 +107,8 @@ def test_a_kind_is_summed_up_over_its_faults() -> None:
 
 
 def test_the_file_has_what_programs_look_for(tmp_path: Path) -> None:
-    report = Report()
-    report.counts.jobs, report.counts.fenced = 1000, 7
+    report = seen(jobs=1000)
+    report.counts.fenced = 7
 
     tally(checked=report).write(tmp_path)
 
@@ -129,7 +137,7 @@ def test_the_page_has_a_row_for_each_kind_and_each_link() -> None:
 
 def broken() -> Report:
     """What the checker says of a run that lost a job."""
-    report = Report()
+    report = seen()
     report.counts.lost = 1
     report.broken["acknowledged-kept"] = 1
     report.violations.append(Violation("acknowledged-kept", None, "it is not there"))
@@ -153,6 +161,33 @@ def test_a_run_is_not_good_when_anything_was_wrong(facts: dict[str, Any]) -> Non
     assert "NOT GOOD" in tally(**facts).as_markdown()
 
 
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"checked": seen(jobs=0)}, "0 jobs of 900 that were planned; a run needs 450"),
+        ({"checked": seen(jobs=449)}, "449 jobs of 900"),
+        ({"felt": []}, "0 faults of 1 that were planned; a run needs 1"),
+        ({"felt": [], "planned_faults": 0}, "0 faults of 0 that were planned; a run needs 1"),
+        ({"felt": [Felt(strike())] * 2 + [Felt(strike(unmet=True))], "planned_faults": 4}, "2 faults of 4"),
+    ],
+    ids=["no job", "few jobs", "no fault", "no fault planned", "faults that struck nothing"],
+)
+def test_a_run_that_tried_too_little_is_not_good_and_says_so(facts: dict[str, Any], says: str) -> None:
+    short = tally(**facts)
+
+    assert not short.is_good
+    assert [says in one for one in short.as_json()["shortfalls"]] == [True]
+    assert f"Too little was tried: {says}" in short.as_markdown()
+
+
+def test_a_run_may_miss_a_part_of_its_plan() -> None:
+    made = [Felt(strike())] * 3 + [Felt(strike(unmet=True))]
+
+    enough = tally(checked=seen(jobs=450), felt=made, planned_faults=4)
+
+    assert (enough.shortfalls, enough.is_good) == ([], True)
+
+
 def test_what_a_run_lost_and_who_died_stand_on_the_page() -> None:
     page = tally(checked=broken(), deaths=[Death("worker-1", -11, 12.0, "its last words")]).as_markdown()
 
@@ -165,5 +200,5 @@ def test_a_fault_that_met_nothing_does_not_count() -> None:
 
     told = tally(felt=[met, unmet, Felt(strike(at=None))]).as_json()
 
-    assert told["faults"] == 1
+    assert (told["faults"], told["missed"]) == (1, 2)
     assert len(told["fault_list"]) == 3
