@@ -22,6 +22,7 @@ from jobs import search as job_search
 from jobs.keys import Principal
 from jobs.planning import by_hand, editing, search, store
 from jobs.planning.by_hand import Asker
+from jobs.planning.decisions import runs_after
 from jobs.planning.editing import Editor, Expected, Make
 from jobs.planning.model import NAME, Schedule
 from jobs.planning.search import Filter, Span
@@ -235,13 +236,13 @@ async def preview_schedule(
     caller: Caller,
     name: Name,
     count: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 20,
-    after: Annotated[Instant | None, Query(description="Default: now")] = None,
+    after: Annotated[Instant | None, Query(description="Default: what is still to run")] = None,
 ) -> Response:
     """Return the next instants in UTC and by the clock of the zone, gaps and folds marked, paused or not."""
 
     def look(connection: Connection) -> schemas.Preview:
         found = store.find(connection, name, tenant=caller.tenant)
-        return planning.preview(found, after or store.clock(connection), count)
+        return planning.preview(found, after or runs_after(found, store.clock(connection)), count)
 
     return answer(await read_from(request, look))
 

@@ -85,11 +85,18 @@ def previous_instant(rule: Rule, before: datetime) -> Instant | None:
 def run_at(rule: Rule, schedule_id: object, at: datetime) -> datetime:
     """Return when the instant `at` may run: up to `jitter_seconds` later, always the same for one schedule and instant.
 
-    The offset is a hash of both, so it is spread evenly and needs no store. It moves the run, never the instant.
+    The offset is a hash of both, so it is spread evenly and needs no store. It moves the run, never the instant, and
+    never as far as the next instant of the timing: runs come in the order of their instants.
     """
     at = _aware(at)
+    if not rule.jitter_seconds:
+        return at
     digest = hashlib.blake2b(f"{schedule_id}\n{at.isoformat()}".encode(), digest_size=8).digest()
     width = timedelta(seconds=rule.jitter_seconds) // _TICK
+    # Asked without `end_at`, so that another end does not move the last run.
+    following = next(_up(rule, at + _TICK, min(at + _TICK * width, LATEST)), None)
+    if following is not None:
+        width = (following.at - at) // _TICK
     return at + _TICK * (int.from_bytes(digest) * width >> 64)
 
 

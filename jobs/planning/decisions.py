@@ -48,6 +48,14 @@ def next_due_at(schedule_id: ScheduleId, rule: Rule, after: datetime) -> datetim
     return due_at(schedule_id, rule, following.at) if following else None
 
 
+def runs_after(schedule: Schedule, now: datetime) -> datetime:
+    """Return the instant after which those come that are to run after `now`; one may wait for its jitter only."""
+    rule = schedule.definition.rule
+    last = previous_instant(rule, now + _TICK)
+    is_waiting = last is not None and last.at > schedule.decided_until and due_at(schedule.id, rule, last.at) > now
+    return last.at - _TICK if last is not None and is_waiting else now
+
+
 def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
     """Return what is due at `now`. An instant that is decided later than `missed_after` was missed.
 
@@ -60,7 +68,7 @@ def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
     cursor, next_at = schedule.decided_until, None
     upcoming = next_instants(rule, cursor)
     first = next(upcoming, None)
-    if first is not None and first.at <= now - missed_after - timedelta(seconds=rule.jitter_seconds):
+    if first is not None and due_at(schedule.id, rule, first.at) <= now - missed_after:
         wanted, skipped, cursor = _missed(schedule, rule, now - missed_after, now)
         upcoming = next_instants(rule, cursor)
         first = next(upcoming, None)
@@ -78,9 +86,11 @@ Made = tuple[list[Wanted], list[Occurrence], datetime]
 
 
 def _missed(schedule: Schedule, rule: Rule, until: datetime, now: datetime) -> Made:
-    """Decide about the instants up to `until`, of which there is one at least: nobody was there for them."""
+    """Decide about the instants that were due up to `until`, of which there is one at least: nobody was there."""
     since = schedule.decided_until
-    last = _at_or_before(rule, until - timedelta(seconds=rule.jitter_seconds))
+    last = _at_or_before(rule, until)
+    if due_at(schedule.id, rule, last) > until:  # the one before it was due before this one's time
+        last = _at_or_before(rule, last - _TICK)
     match schedule.definition.catch_up:
         case CatchUp.NONE:
             return [], skip(rule, since, last, Why.MISSED), last

@@ -96,6 +96,9 @@ def is_name(name: str) -> bool:
 
 def check(definition: Definition) -> None:
     """Raise `InvalidTiming` for a definition whose timing cannot be kept; an anchor may be missing still."""
+    if definition.every_seconds is not None and definition.jitter_seconds > definition.every_seconds:
+        most = f"{definition.every_seconds:g}"
+        raise InvalidTiming("jitter_seconds", f"is longer than the interval; write at most {most}")
     is_open = definition.every_seconds is not None and definition.anchor_at is None
     replace(definition, anchor_at=EPOCH if is_open else definition.anchor_at).rule  # noqa: B018 - reading it checks it
 

@@ -84,6 +84,18 @@ def test_a_preview_begins_now_and_has_twenty_instants(person: Person) -> None:
     assert all(one["at"] <= one["runs_at"] for one in body["instants"])
 
 
+def test_a_preview_begins_with_the_instant_that_waits_for_its_jitter(person: Person) -> None:
+    anchor = datetime.now(UTC) - timedelta(seconds=1)
+    put(person, every_seconds=86_400, anchor_at=anchor.isoformat(), jitter_seconds=86_400)
+    with transaction(person.engine) as connection:
+        connection.execute(text("UPDATE schedules SET decided_until = decided_until - interval '1 minute'"))
+
+    first = person.http.get(f"{PATH}/preview").json()["instants"][0]
+
+    assert datetime.fromisoformat(first["at"]) == anchor
+    assert datetime.fromisoformat(first["runs_at"]) > datetime.now(UTC)
+
+
 def test_a_preview_ends_with_its_schedule(person: Person) -> None:
     put(person, at="2090-01-01T00:00:00Z")
 

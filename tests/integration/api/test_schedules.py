@@ -155,6 +155,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "an anchor for a cron": ({"anchor_at": "2030-01-01T00:00:00Z"}, "invalid-timing", "anchor_at"),
     "an unknown gap rule": ({"on_gap": "jump"}, "invalid-request", "on_gap"),
     "too much jitter": ({"jitter_seconds": 86_401}, "invalid-request", "jitter_seconds"),
+    "jitter beyond the interval": (
+        {"cron": None, "every_seconds": 60, "jitter_seconds": 61}, "invalid-timing", "jitter_seconds",
+    ),
     "an unknown task": ({"task": "demo.nobody"}, "unknown-task", "task"),
     "an unknown queue": ({"queue": "nowhere"}, "unknown-queue", "queue"),
     "a payload that does not fit": ({"payload": {"x": 1}}, "invalid-payload", "payload.x"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.calendar.cron import parse_cron
+from jobs.calendar.cron import Cron, parse_cron
 from jobs.calendar.instants import next_instant, next_instants, previous_instant, previous_instants, run_at
 from jobs.calendar.timing import Every, Instant, Once, Rule
 
@@ -160,3 +160,29 @@ def test_jitter_is_not_the_identity_of_an_instant() -> None:
 
     assert list(next_instants(rule, NOON, count=5)) == list(next_instants(moved, NOON, count=5))
     assert run_at(rule, "nightly", NOON) == NOON
+
+
+TIMINGS = st.sampled_from([parse_cron("* * * * *"), parse_cron("0 9,10 * * *"), parse_cron("0 4 1 * MON")])
+
+
+@given(timing=TIMINGS | st.builds(Every, st.integers(1, 7200), INSTANTS), jitter=st.floats(0, 86400), after=INSTANTS)
+def test_jitter_never_reaches_the_next_instant(timing: Cron | Every, jitter: float, after: datetime) -> None:
+    rule = Rule(timing, jitter_seconds=jitter)
+
+    found = [one.at for one in next_instants(rule, after, count=5)]
+
+    runs = [run_at(rule, "nightly", at) for at in found]
+    assert all(at <= run < following for at, run, following in zip(found, runs, found[1:], strict=False))
+
+
+def test_jitter_is_capped_for_those_instants_alone_that_another_follows_soon() -> None:
+    rule = Rule(parse_cron("0 9,10 * * *"), jitter_seconds=7200)
+    nine, ten = ({run_at(rule, name, NOON.replace(hour=hour)).hour for name in range(100)} for hour in (9, 10))
+
+    assert (nine, ten) == ({9}, {10, 11})
+
+
+def test_the_last_run_of_a_schedule_stays_where_it_was_when_it_gets_an_end() -> None:
+    open_ended, ended = (Rule(Every(60, NOON), jitter_seconds=3600, end_at=end) for end in (None, NOON))
+
+    assert run_at(ended, "nightly", NOON) == run_at(open_ended, "nightly", NOON) < NOON + timedelta(minutes=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.calendar.instants import next_instants
 from jobs.model import new_job_id
-from jobs.planning.decisions import AT_ONCE, COUNTED, Due, Wanted, look, settle
+from jobs.planning.decisions import AT_ONCE, COUNTED, Due, Wanted, due_at, look, settle
 from jobs.planning.model import Definition, Occurrence, Schedule
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 
@@ -162,12 +162,37 @@ def test_jitter_delays_and_never_misses() -> None:
     assert fired.wanted == (Wanted(NOON, Why.ON_TIME),)
 
 
+def test_a_jitter_longer_than_the_spacing_holds_up_no_instant_and_runs_are_when_they_were_foretold() -> None:
+    current = schedule(NOON, cron="* * * * *", jitter_seconds=3600)
+    rule = current.definition.rule
+    foretold = [due_at(current.id, rule, one.at) for one in next_instants(rule, NOON, count=60)]
+
+    for number, run in enumerate(foretold, 1):
+        before = look(current, run - timedelta(microseconds=1), MISSED_AFTER)
+        due = look(current, run, MISSED_AFTER)
+
+        assert (before.wanted, before.next_at) == ((), run)
+        assert due.wanted == (Wanted(NOON + minutes(number), Why.ON_TIME),)
+        current = replace(current, decided_until=due.decided_until)
+
+
+def test_an_instant_is_missed_so_long_after_its_run_whatever_its_jitter_might_have_been() -> None:
+    jittered = schedule(NOON - minutes(5), jitter_seconds=600, catch_up=CatchUp.NONE)
+    run = due_at(jittered.id, jittered.definition.rule, NOON)
+
+    in_time = look(jittered, run + MISSED_AFTER - timedelta(microseconds=1), MISSED_AFTER)
+    late = look(jittered, run + MISSED_AFTER, MISSED_AFTER)
+
+    assert [one.at for one in in_time.wanted] == [NOON]
+    assert told(late) == [(Why.MISSED, 1, NOON, NOON)]
+
+
 @given(
     pauses=st.lists(st.floats(0, 400), max_size=20),
     catch_up=st.sampled_from(CatchUp),
     limit=st.integers(1, 20),
     window=st.integers(10, 900),
-    jitter=st.sampled_from([0, 5, 90]),
+    jitter=st.sampled_from([0, 5, 20, 90, 3600]),
 )
 def test_however_often_one_looks_every_instant_is_decided_once(
     pauses: list[float], catch_up: CatchUp, limit: int, window: int, jitter: float
