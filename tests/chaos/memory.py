@@ -25,6 +25,9 @@ class MemoryBound(Protocol):
     def adopt(self, pid: int) -> None:
         """Bound the process, and what it will fork."""
 
+    def kill_count(self) -> int:
+        """Return how many processes the kernel has killed for it so far."""
+
     def close(self) -> None:
         """Remove what was made."""
 
@@ -35,9 +38,10 @@ class Cgroup:
     kills = True
     beyond_megabytes = HEADROOM_BYTES * 3 // 2 >> 20
 
-    def __init__(self, folder: Path, limit_file: str) -> None:
+    def __init__(self, folder: Path, limit_file: str, kills_file: str) -> None:
         """Make `folder`. Raises `OSError` where that is not allowed."""
         self._folder = folder
+        self._kills_file = kills_file
         folder.mkdir()
         try:
             (folder / limit_file).write_text(str(HEADROOM_BYTES))
@@ -51,6 +55,11 @@ class Cgroup:
         """Put the process, and what it will fork, in the group."""
         with suppress(ProcessLookupError):
             (self._folder / "cgroup.procs").write_text(str(pid))
+
+    def kill_count(self) -> int:
+        """Return how many processes the kernel has killed for it so far."""
+        told = (self._folder / self._kills_file).read_text()
+        return next((int(line.split()[1]) for line in told.splitlines() if line.startswith("oom_kill ")), 0)
 
     def close(self) -> None:
         """Remove the group; its processes must have ended."""
@@ -69,17 +78,24 @@ class AddressSpace:
         with suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
 
+    def kill_count(self) -> int:
+        """Return 0: a process gets a MemoryError instead."""
+        return 0
+
     def close(self) -> None:
         """Nothing was made."""
 
 
 def bound(name: str) -> MemoryBound:
     """Return a new bound of this name, by a cgroup if this machine allows one."""
-    for folder, limit_file in ((_own_group("memory", V1), "memory.limit_in_bytes"), (_own_group("", V2), "memory.max")):
+    for folder, *files in (
+        (_own_group("memory", V1), "memory.limit_in_bytes", "memory.oom_control"),
+        (_own_group("", V2), "memory.max", "memory.events"),
+    ):
         if folder is None:
             continue
         try:
-            return Cgroup(folder / f"penstock-{name}-{os.getpid()}", limit_file)
+            return Cgroup(folder / f"penstock-{name}-{os.getpid()}", *files)
         except OSError:
             continue
     return AddressSpace()

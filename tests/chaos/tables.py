@@ -111,6 +111,13 @@ class Tables:
         """Return how many jobs are in no final state. Raises `Away`."""
         return sum(count for state, count in self.counts(seconds=30.0).items() if state not in FINAL)
 
+    def first_outcomes(self, ids: Sequence[UUID], *, seconds: float = 1.0) -> list[str]:
+        """Return how the first attempts at these jobs ended, as far as they have. Raises `Away`."""
+        query: LiteralString = (
+            "SELECT outcome FROM attempts WHERE job_id = ANY(%s) AND number = 1 AND outcome IS NOT NULL"
+        )
+        return [outcome for (outcome,) in self.ask(query, [list(ids)], seconds=seconds)]
+
     def progress(self, seen: Sequence[Due], names: Sequence[str]) -> dict[UUID, datetime]:
         """Return when each of these jobs had its next event of these names; who had none is left out."""
         values = [[due.id for due in seen], [due.told for due in seen], list(names)]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.faults.scene import Strike
 from tests.chaos.options import Options
 from tests.chaos.parts import Death
 from tests.chaos.recovery import Felt, Summary, summarise
@@ -176,6 +177,8 @@ class Tally:
         """Return a line for everything that somebody should look at."""
         lines = [f"- Too little was tried: {shortfall}" for shortfall in self.shortfalls]
         lines += [f"- Trouble: {trouble}" for trouble in self.troubles]
+        faults = [(felt.strike.fault, felt.strike) for felt in self.missed]
+        lines += [f"- Missed, and not counted: {f.kind} {f.where}: {_why(strike)}" for f, strike in faults]
         lines += [f"- Odd answer: {oddity}" for oddity in self.oddities]
         if self.checked:
             broken = self.checked.broken.items()
@@ -209,6 +212,11 @@ def _card(felt: Felt) -> Card:
     return Card(fault.kind, (fault.target,), fault.far)
 
 
+def _why(strike: Strike) -> str:
+    """Return the reason in one line."""
+    return (strike.failed or "it was not made").strip().rpartition("\n")[2]
+
+
 def _told(felt: Felt) -> dict[str, Any]:
     strike = felt.strike
     return {
@@ -222,6 +230,7 @@ def _told(felt: Felt) -> dict[str, Any]:
         "touched": strike.exposed,
         "waiting": len(strike.waiting),
         "blind": strike.blind,
+        "struck": strike.struck,
         "recovery": None if felt.recovery is None else round(felt.recovery, 3),
         "stuck": felt.stuck,
         "failed": strike.failed,

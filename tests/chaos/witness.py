@@ -1,4 +1,4 @@
-"""Which process runs which job right now, by the word of the tasks themselves."""
+"""Which process runs which job right now, and how the last run ended, by the word of the tasks themselves."""
 
 import json
 import threading
@@ -16,6 +16,13 @@ class Witness:
         self._read_to = 0
         self._rest = b""
         self._open: dict[str, tuple[int, UUID]] = {}
+        self._hows: dict[UUID, str] = {}
+
+    def how(self, job_id: UUID) -> str | None:
+        """Return how the latest execution of the job that ended did; None: none has."""
+        with self._lock:
+            self._catch_up()
+            return self._hows.get(job_id)
 
     def running(self) -> dict[int, UUID]:
         """Return the job that each process has begun and not ended; one that died in its job is still among them."""
@@ -43,5 +50,5 @@ class Witness:
             return
         if "began_at" in facts:
             self._open[facts["run"]] = facts["pid"], UUID(facts["job_id"])
-        else:
-            self._open.pop(facts["run"], None)
+        elif "ended_at" in facts and (began := self._open.pop(facts["run"], None)):
+            self._hows[began[1]] = facts["how"]

@@ -63,4 +63,4 @@ def cut_at_commit(scene: Scene, strike: Strike) -> None:
         time.sleep(0.01)
     link.heal()
     if link.cuts == met:
-        strike.failed, strike.unmet = "no COMMIT was sent", True
+        strike.miss("no COMMIT was sent")

@@ -1,16 +1,23 @@
 """Faults of Penstock's own processes: killed, paused, out of memory, replaced."""
 
-import os
-import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 from uuid import UUID
 
 from deploy.stack.errors import DidNotStart
 from jobs.state import JobState
+from tests.chaos.faults.proof import LOOK_EVERY, OutOfMemory, is_stopped, was_killed
 from tests.chaos.faults.scene import MEET_SECONDS, Scene, Strike, Touches, left_to_upkeep, nothing, run_by
 from tests.chaos.ledger import Wanted
 from tests.chaos.parts import Part
+
+NO_PROCESS: Final = "no process ran that it could strike"
+PROOF_SECONDS: Final = 10.0
+"""After a job was accepted that grows, by which it must have been ended for it."""
+STOPPED_SECONDS: Final = 2.0
+"""By which a process that is told to hold still must be seen to do so."""
 
 
 def _touches(part: Part) -> Touches:
@@ -30,9 +37,11 @@ def kill_child(scene: Scene, strike: Strike) -> None:
     part = scene.part(strike.fault)
     victim, job_id = _busy_child(scene, part)
     scene.strike(strike, lambda due: due.id == job_id, meet_seconds=0.0)
-    if victim is not None:
-        with suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
+    strike.how = "while it ran a job" if job_id else "while it had nothing to do"
+    if victim is None:
+        strike.miss(NO_PROCESS)
+    elif not was_killed(victim):
+        strike.miss("the process was not seen to end by it")
 
 
 def _busy_child(scene: Scene, part: Part) -> tuple[int | None, UUID | None]:
@@ -51,6 +60,8 @@ def kill_main(scene: Scene, strike: Strike) -> None:
     """Kill the main process; what it had forked goes on until the new one starts."""
     part = scene.part(strike.fault)
     note_part(scene, strike, part)
+    if part.pid is None:
+        strike.miss(NO_PROCESS)
     part.kill_main()
     scene.wait(strike.fault.seconds)
     _bring_back(part)
@@ -60,6 +71,8 @@ def kill(scene: Scene, strike: Strike) -> None:
     """Kill the process and what it had forked; an API with requests in flight."""
     part = scene.part(strike.fault)
     note_part(scene, strike, part)
+    if part.pid is None:
+        strike.miss(NO_PROCESS)
     part.kill()
     scene.wait(strike.fault.seconds)
     _bring_back(part)
@@ -69,7 +82,10 @@ def pause(scene: Scene, strike: Strike) -> None:
     """Hold the process and what it has forked still for a while."""
     part = scene.part(strike.fault)
     note_part(scene, strike, part)
+    group = part.pid
     with part.paused():
+        if group is None or not _comes_true(lambda: is_stopped(group), STOPPED_SECONDS):
+            strike.miss("the process was not seen to hold still")
         scene.wait(strike.fault.seconds)
 
 
@@ -77,6 +93,8 @@ def roll(scene: Scene, strike: Strike) -> None:
     """Replace the process as a deploy does."""
     part = scene.part(strike.fault)
     note_part(scene, strike, part)
+    if part.pid is None:
+        strike.miss(NO_PROCESS)
     if not part.stop():
         strike.failed = "it did not end by itself and was killed"
     scene.wait(strike.fault.seconds)
@@ -91,12 +109,26 @@ def _bring_back(part: Part) -> None:
 
 
 def run_out_of_memory(scene: Scene, strike: Strike) -> None:
-    """Submit a job that grows beyond the bound of its process's memory in its first attempt."""
+    """Submit a job that grows beyond the bound of its process's memory in its first attempt, and see it ended."""
     memory = scene.plant.memory[strike.fault.target]
     how = "killed by its cgroup" if memory.kills else "MemoryError by RLIMIT_AS"
+    proof = OutOfMemory(scene.plant.memory.values(), scene.tables, scene.witness)
     wanted = Wanted(task="chaos.grows", payload={"megabytes": memory.beyond_megabytes}, priority=9)
     try:
         ids = scene.load.extra(wanted).result(strike.fault.seconds)
     except TimeoutError:
         ids = ()
     scene.strike(strike, lambda due: due.id in ids and due.state == JobState.RUNNING, how=how)
+    if not ids:
+        strike.miss("the job was not accepted in time")
+    elif not _comes_true(lambda: proof.is_seen(ids) or scene.over.is_set(), PROOF_SECONDS) or not proof.is_seen(ids):
+        strike.miss("nobody saw the job ended for its memory")
+
+
+def _comes_true(seen: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not seen():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_EVERY)
+    return True

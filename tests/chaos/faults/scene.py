@@ -39,7 +39,7 @@ class Strike:
     broken: bool = False
     """Whether the run itself is at fault for that."""
     unmet: bool = False
-    """Nothing came by that it could strike."""
+    """Nothing came by that it could strike, or nobody saw it hit."""
     touched: Sequence[Due] = ()
     """Jobs in flight in what was struck."""
     waiting: Sequence[Due] = ()
@@ -48,6 +48,10 @@ class Strike:
     """Requests in flight in what was struck."""
     blind: bool = False
     """PostgreSQL was away: nobody knows what was in flight."""
+
+    def miss(self, why: str) -> None:
+        """Note that the blow was not seen to hit."""
+        self.failed, self.unmet = why, True
 
     @property
     def struck(self) -> bool:
