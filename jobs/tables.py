@@ -246,6 +246,13 @@ schedules = Table(
     _instant("paused_at"),
     Column("decided_until", DateTime(timezone=True), nullable=False, comment="instants up to here were decided"),
     Column("next_at", DateTime(timezone=True), comment="when the next instant is due, with its jitter"),
+    Column(
+        "kept",
+        ARRAY(DateTime(timezone=True)),
+        nullable=False,
+        server_default="{}",
+        comment="instants up to decided_until that an edit left to be decided",
+    ),
     Column("zone_data", Text, nullable=False, comment="the release of the zone data by which next_at was found"),
     Column("open_jobs", ARRAY(Uuid), nullable=False, server_default="{}", comment="its jobs that may be unfinished"),
     Column("version", Integer, nullable=False, server_default="1", comment="changes with every edit"),

@@ -35,6 +35,8 @@ class Due:
     skipped: tuple[Occurrence, ...]
     decided_until: datetime
     next_at: datetime | None
+    kept: tuple[datetime, ...] = ()
+    """Those of the schedule's that are still to be decided."""
 
 
 def due_at(schedule_id: ScheduleId, rule: Rule, at: datetime) -> datetime:
@@ -48,12 +50,21 @@ def next_due_at(schedule_id: ScheduleId, rule: Rule, after: datetime) -> datetim
     return due_at(schedule_id, rule, following.at) if following else None
 
 
+def next_look_at(schedule: Schedule) -> datetime | None:
+    """Return when there is something to decide about this schedule; None: never."""
+    rule = schedule.definition.rule
+    if schedule.kept:
+        return due_at(schedule.id, rule, schedule.kept[0])
+    return next_due_at(schedule.id, rule, schedule.decided_until)
+
+
 def runs_after(schedule: Schedule, now: datetime) -> datetime:
     """Return the instant after which those come that are to run after `now`; one may wait for its jitter only."""
     rule = schedule.definition.rule
     last = previous_instant(rule, now + _TICK)
-    is_waiting = last is not None and last.at > schedule.decided_until and due_at(schedule.id, rule, last.at) > now
-    return last.at - _TICK if last is not None and is_waiting else now
+    if last is None or (last.at not in schedule.kept and last.at <= schedule.decided_until):
+        return now
+    return last.at - _TICK if due_at(schedule.id, rule, last.at) > now else now
 
 
 def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
@@ -63,22 +74,56 @@ def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
     zone whose rules have changed since brings neither an instant too many nor one too few.
     """
     rule = schedule.definition.rule
-    wanted: list[Wanted] = []
-    skipped: list[Occurrence] = []
+    wanted, left, kept = _kept(schedule, rule, now, missed_after)
+    if kept:
+        return Due(tuple(wanted), tuple(left), schedule.decided_until, due_at(schedule.id, rule, kept[0]), kept)
     cursor, next_at = schedule.decided_until, None
     upcoming = next_instants(rule, cursor)
     first = next(upcoming, None)
     if first is not None and due_at(schedule.id, rule, first.at) <= now - missed_after:
-        wanted, skipped, cursor = _missed(schedule, rule, now - missed_after, now)
+        made_up, passed, cursor = _missed(schedule, rule, now - missed_after, now)
+        wanted, left = wanted + made_up, left + passed
         upcoming = next_instants(rule, cursor)
         first = next(upcoming, None)
     for instant in chain([first] if first else [], upcoming):
         next_at = due_at(schedule.id, rule, instant.at)
-        if next_at > now or len(wanted) == AT_ONCE:
+        if next_at > now or len(wanted) >= AT_ONCE:
             break
         wanted.append(Wanted(instant.at, Why.ON_TIME))
         cursor, next_at = instant.at, None
-    return Due(tuple(wanted), tuple(skipped), cursor, next_at)
+    return Due(tuple(wanted), tuple(left), cursor, next_at)
+
+
+Kept = tuple[datetime, ...]
+
+
+def _kept(
+    schedule: Schedule, rule: Rule, now: datetime, missed_after: timedelta
+) -> tuple[list[Wanted], list[Occurrence], Kept]:
+    """Decide about the instants that an edit has left, as if they came after `decided_until`."""
+    due = [at for at in schedule.kept if due_at(schedule.id, rule, at) <= now]
+    missed = [at for at in due if due_at(schedule.id, rule, at) <= now - missed_after]
+    made_up, left = _made_up(schedule, rule, missed, now, is_followed=len(due) > len(missed))
+    chosen = [Wanted(at, Why.CAUGHT_UP) for at in made_up] + [Wanted(at, Why.ON_TIME) for at in due[len(missed) :]]
+    later = tuple(one.at for one in chosen[AT_ONCE:])
+    return chosen[:AT_ONCE], left, later + schedule.kept[len(due) :]
+
+
+def _made_up(
+    schedule: Schedule, rule: Rule, missed: list[datetime], now: datetime, *, is_followed: bool
+) -> tuple[list[datetime], list[Occurrence]]:
+    wanted = schedule.definition
+    if wanted.catch_up is CatchUp.NONE:
+        return [], skipped(missed, Why.MISSED)
+    left = list[Occurrence]()
+    if wanted.catch_up is CatchUp.LATEST and missed:
+        following = next_due_at(schedule.id, rule, schedule.decided_until)
+        is_followed = is_followed or (following is not None and following <= now)
+        left = skipped(missed if is_followed else missed[:-1], Why.SUPERSEDED)
+        missed = [] if is_followed else missed[-1:]
+    oldest = now - timedelta(seconds=wanted.catch_up_window_seconds)
+    fresh = [at for at in missed if at >= oldest]
+    return fresh, left + skipped(missed[: len(missed) - len(fresh)], Why.TOO_OLD)
 
 
 Made = tuple[list[Wanted], list[Occurrence], datetime]
@@ -116,11 +161,11 @@ def _all(definition: Definition, rule: Rule, since: datetime, last: datetime, no
     limit = definition.catch_up_limit
     kept = [one.at for one in previous_instants(rule, last + _TICK, since=oldest, count=limit)][::-1]
     # What was not kept is older than all that was: first what is too old, then what is too much.
-    skipped = skip(rule, since, _before(rule, oldest), Why.TOO_OLD)
+    left = skip(rule, since, _before(rule, oldest), Why.TOO_OLD)
     too_much = _before(rule, kept[0]) if len(kept) == limit else None
-    skipped += skip(rule, skipped[-1].last if skipped else since, too_much, Why.OVER_LIMIT)
+    left += skip(rule, left[-1].last if left else since, too_much, Why.OVER_LIMIT)
     chosen = kept[:AT_ONCE]
-    return [Wanted(at, Why.CAUGHT_UP) for at in chosen], skipped, chosen[-1] if chosen else last
+    return [Wanted(at, Why.CAUGHT_UP) for at in chosen], left, chosen[-1] if chosen else last
 
 
 def _at_or_before(rule: Rule, at: datetime) -> datetime:
@@ -153,24 +198,25 @@ def _several(first: datetime, last: datetime, count: int | None, reason: Why) ->
     return Occurrence(instant=first, through_at=through, count=count, decision=Decision.SKIPPED, reason=reason)
 
 
+def skipped(instants: Sequence[datetime], reason: Why) -> list[Occurrence]:
+    """Return one occurrence for all of these instants; none where there are none."""
+    return [_several(instants[0], instants[-1], len(instants), reason)] if instants else []
+
+
 def settle(policy: Overlap, wanted: Sequence[Wanted], *, is_busy: bool, is_waiting: bool) -> list[Occurrence]:
     """Decide about each of `wanted` where a job of the schedule `is_busy`, or another instant `is_waiting` already."""
     if policy is Overlap.ALLOW or not wanted:
         return [_fired(one) for one in wanted]
     if policy is Overlap.CANCEL:
-        return [*_skipped(wanted[:-1], Why.SUPERSEDED), _fired(wanted[-1])]
+        return [*skipped([one.at for one in wanted[:-1]], Why.SUPERSEDED), _fired(wanted[-1])]
     rest = list(wanted)
     made = [] if is_busy or is_waiting else [_fired(rest.pop(0))]
     if policy is Overlap.WAIT and rest and not is_waiting:
         waiting = rest.pop(0)
         made.append(Occurrence(instant=waiting.at, decision=Decision.WAITING, reason=Why.OVERLAP))
-    return made + _skipped(rest, Why.OVERLAP)
+    return made + skipped([one.at for one in rest], Why.OVERLAP)
 
 
 def _fired(wanted: Wanted) -> Occurrence:
     # Its job's id is given to it when the job is made.
     return Occurrence(instant=wanted.at, decision=Decision.FIRED, reason=wanted.reason)
-
-
-def _skipped(wanted: Sequence[Wanted], reason: Why) -> list[Occurrence]:
-    return [_several(wanted[0].at, wanted[-1].at, len(wanted), reason)] if wanted else []

@@ -6,7 +6,6 @@ a delete was acknowledged.
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -17,7 +16,8 @@ from jobs.calendar.refusal import InvalidTiming
 from jobs.errors import NotFound, PreconditionFailed, ReadOnly
 from jobs.model import DEFAULT_TENANT, JobId, new_job_id
 from jobs.planning import history, store
-from jobs.planning.decisions import next_due_at, skip
+from jobs.planning.decisions import next_due_at, next_look_at
+from jobs.planning.kept import Keeps, also_of, not_due, sort_out
 from jobs.planning.model import TIMING, Definition, Schedule, ScheduleId
 from jobs.planning.words import Overlap, Source, Why
 from jobs.tables import schedules
@@ -156,12 +156,23 @@ def _edited(connection: Connection, found: Schedule, definition: Definition, edi
         open_jobs=_open_jobs(connection, found, definition.overlap),
     )
     if any(getattr(found.definition, name) != getattr(definition, name) for name in TIMING):
-        _leave(connection, found, now, Why.PAUSED if found.paused_at else Why.EDITED)
-        since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
-        rule = definition.rule
-        next_at = _first(found.id, definition, since) if definition.once else next_due_at(found.id, rule, since)
-        return replace(edited, decided_until=since, next_at=next_at)
-    return replace(edited, next_at=next_due_at(found.id, definition.rule, found.decided_until))
+        return _timed_anew(connection, found, edited, now)
+    return replace(edited, next_at=next_look_at(edited))
+
+
+def _timed_anew(connection: Connection, found: Schedule, edited: Schedule, now: datetime) -> Schedule:
+    """Return the schedule with its new timing in force from now on; what both timings have of before is kept."""
+    rule = edited.definition.rule
+    is_common, is_coming = also_of(rule), not_due(found, rule, now)
+    if found.paused_at is None:
+        kept = _leave(connection, found, now, Why.EDITED, is_common)
+    else:
+        kept = _leave(connection, found, now, Why.PAUSED, lambda at: is_common(at) and is_coming(at))
+    since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
+    if edited.definition.once and not kept:
+        _first(found.id, edited.definition, since)
+    moved = replace(edited, decided_until=since, kept=kept)
+    return replace(moved, next_at=next_look_at(moved))
 
 
 def _touched(found: Schedule, editor: Editor, now: datetime) -> Schedule:
@@ -178,11 +189,16 @@ def _plain(document: str | None) -> str:
     return json.dumps(json.loads(document), sort_keys=True) if document else ""
 
 
-def _leave(connection: Connection, schedule: Schedule, now: datetime, reason: Why) -> None:
-    """Record that nothing came of the instants up to `now` that were not decided yet."""
-    with suppress(InvalidTiming):  # a timing that this process cannot read has no instants to speak of
-        left = skip(schedule.definition.rule, schedule.decided_until, now, reason)
-        history.record(connection, [(schedule.id, one) for one in left], now)
+def _leave(
+    connection: Connection, schedule: Schedule, now: datetime, reason: Why, keeps: Keeps
+) -> tuple[datetime, ...]:
+    """Record that nothing came of the undecided instants up to `now`, but for those that are kept; return these."""
+    try:
+        kept, left = sort_out(schedule, now, keeps, reason)
+    except InvalidTiming:  # a timing that this process cannot read has no instants to speak of
+        return ()
+    history.record(connection, [(schedule.id, one) for one in left], now)
+    return tuple(kept)
 
 
 def _open_jobs(connection: Connection, found: Schedule, overlap: Overlap) -> tuple[JobId, ...]:
@@ -225,7 +241,7 @@ def pause(connection: Connection, name: str, editor: Editor = ANYBODY, *, expect
 
 
 def resume(connection: Connection, name: str, editor: Editor = ANYBODY, *, expected: Expected = ANYTHING) -> Schedule:
-    """Have the instants after this moment fired again; those of the pause are recorded as skipped.
+    """Have what is due after this moment fired again; the instants of the pause are recorded as skipped.
 
     Raises `NotFound`, `PreconditionFailed`, `ReadOnly`.
     """
@@ -234,10 +250,10 @@ def resume(connection: Connection, name: str, editor: Editor = ANYBODY, *, expec
     _must_be_editable(found, editor, expected)
     if found.paused_at is None:
         return found
-    _leave(connection, found, now, Why.PAUSED)
+    kept = _leave(connection, found, now, Why.PAUSED, not_due(found, found.definition.rule, now))
     since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
-    next_at = next_due_at(found.id, found.definition.rule, since)
-    resumed = replace(_touched(found, editor, now), paused_at=None, decided_until=since, next_at=next_at)
+    moved = replace(_touched(found, editor, now), paused_at=None, decided_until=since, kept=kept)
+    resumed = replace(moved, next_at=next_look_at(moved))
     store.change(connection, resumed)
     return resumed
 

@@ -16,7 +16,7 @@ from jobs.calendar.refusal import InvalidTiming
 from jobs.calendar.zones import ZONE_DATA_VERSION
 from jobs.model import JobId
 from jobs.planning import store
-from jobs.planning.decisions import COUNTED, look, next_due_at, settle
+from jobs.planning.decisions import COUNTED, look, next_look_at, settle
 from jobs.planning.model import Occurrence, Schedule, ScheduleId
 from jobs.planning.orders import Order, Outcome, carry_out
 from jobs.planning.words import Decision, Overlap, Why
@@ -106,7 +106,7 @@ def _order(schedule: Schedule, now: datetime, missed_after: timedelta, around: _
         return Order(schedule=replace(schedule, next_at=now + POSTPONED_BY), decisions=(), busy=busy)
     is_waiting = schedule.id in around.waiting
     decisions = settle(schedule.definition.overlap, due.wanted, is_busy=bool(busy), is_waiting=is_waiting)
-    moved = replace(schedule, decided_until=due.decided_until, next_at=due.next_at)
+    moved = replace(schedule, decided_until=due.decided_until, next_at=due.next_at, kept=due.kept)
     return Order(schedule=moved, decisions=[*due.skipped, *decisions], busy=busy)
 
 
@@ -144,10 +144,9 @@ def look_again(connection: Connection, *, limit: int = BATCH) -> int:
 
 def _planned_anew(schedule: Schedule) -> Schedule:
     try:
-        next_at = next_due_at(schedule.id, schedule.definition.rule, schedule.decided_until)
+        return replace(schedule, next_at=next_look_at(schedule))
     except InvalidTiming:  # a zone that is no more: what is due says so
         return schedule
-    return replace(schedule, next_at=next_at)
 
 
 def waiting_schedules(limit: int = BATCH) -> Select[Any]:

@@ -133,7 +133,9 @@ class Schedule:
     definition: Definition
     paused_at: datetime | None
     decided_until: datetime
-    """Every instant up to here has been decided, and none after it, but for those that a backfill made."""
+    """Every instant up to here has been decided, but for those that are kept, and none after it but by a backfill."""
+    kept: tuple[datetime, ...] = ()
+    """Instants up to `decided_until` that an edit left to be decided, in order."""
     next_at: datetime | None
     """When the next instant is due, its jitter included; None: there is none."""
     open_jobs: tuple[JobId, ...]

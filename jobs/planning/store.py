@@ -66,6 +66,7 @@ def read(row: RowMapping) -> Schedule:
     own = {name: row[name] for name in _OWN} | {
         "source": Source(row["source"]),
         "open_jobs": tuple(row["open_jobs"]),
+        "kept": tuple(row["kept"]),
     }
     return Schedule(definition=Definition(**definition), **own)
 
@@ -133,12 +134,14 @@ def lock_jobs(connection: Connection, ids: Iterable[JobId]) -> set[JobId]:
     return set(connection.scalars(select(jobs.c.id).where(named).order_by(jobs.c.id).with_for_update(skip_locked=True)))
 
 
+_MOVED: Final = ("id", "decided_until", "next_at", "kept", "open_jobs")
+
+
 def _advance_statement() -> Any:
-    names = ("id", "decided_until", "next_at", "open_jobs")
     rows = func.json_to_recordset(bindparam("rows", type_=Text()).cast(JSON))
-    new = rows.table_valued(*(column(name, schedules.c[name].type) for name in names), name="new")
+    new = rows.table_valued(*(column(name, schedules.c[name].type) for name in _MOVED), name="new")
     new = new.render_derived(with_types=True)
-    values: dict[str, Any] = {name: new.c[name] for name in names if name != "id"} | _BY
+    values: dict[str, Any] = {name: new.c[name] for name in _MOVED if name != "id"} | _BY
     return update(schedules).where(schedules.c.id == new.c.id).values(values).returning(func.clock_timestamp())
 
 
@@ -147,8 +150,7 @@ _ADVANCE: Final = _advance_statement()
 
 def advance(connection: Connection, moved: Sequence[Schedule]) -> datetime:
     """Write how far the instants of schedules whose locks are held were decided, and return what time it is now."""
-    names = ("id", "decided_until", "next_at", "open_jobs")
-    rows = [{name: getattr(one, name) for name in names} for one in moved]
+    rows = [{name: getattr(one, name) for name in _MOVED} for one in moved]
     at = connection.scalars(_ADVANCE, {"rows": pydantic_core.to_json(rows).decode()}).first()
     assert isinstance(at, datetime)  # noqa: S101 - as in `clock`; the rows are locked, so they are there
     return at

@@ -64,6 +64,6 @@ class Why(StrEnum):
     """More were missed than `catch_up` makes up for; the newest have precedence."""
     PAUSED = "paused"
     EDITED = "edited"
-    """The timing was changed before anything was decided."""
+    """The timing was changed before anything was decided, and the new one does not have this instant."""
     REFUSED = "refused"
     """Intake did not accept the job; `detail` says why."""

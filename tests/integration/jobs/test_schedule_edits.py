@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ from jobs.calendar.refusal import InvalidTiming
 from jobs.database import transaction
 from jobs.errors import NotFound, PreconditionFailed, ReadOnly
 from jobs.planning import editing
+from jobs.planning.decisions import next_due_at
 from jobs.planning.editing import ANYTHING, Declared, Editor, Expected, Make
-from jobs.planning.model import Schedule
+from jobs.planning.model import LARGEST_LIMIT, Schedule
 from jobs.planning.words import CatchUp, Overlap, Source
 from tests.integration.jobs import scenes
 from tests.integration.jobs.timetable import (
@@ -32,6 +33,8 @@ from tests.integration.jobs.timetable import (
     remove,
     resume,
 )
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def write(engine: Engine, expected: Expected = ANYTHING, editor: Editor = editing.ANYBODY, **changes: Any) -> Schedule:
@@ -116,12 +119,119 @@ def test_an_interval_begins_at_its_start(engine: Engine) -> None:
 def test_another_timing_begins_now_and_says_what_it_left(engine: Engine) -> None:
     missed(engine, 3)
 
-    edited = edit(engine, every_seconds=7200.0)
+    edited = edit(engine, every_seconds=7201.0, anchor_at=scenes.database_now(engine))
 
     assert [(row["reason"], row["count"]) for row in history(engine)] == [("edited", 3)]
     assert edited.decided_until == edited.updated_at
     fire(engine)
     assert scenes.stored(engine) == 0
+
+
+def test_another_timing_keeps_what_it_has_in_common_with_the_old_for_a_beat_that_lags(engine: Engine) -> None:
+    lagging = missed(engine, 3, seconds_ago=20, every=10)
+    last = lagging.definition.anchor_at
+    assert last is not None
+
+    edited = edit(engine, every_seconds=5.0, anchor_at=last - timedelta(seconds=15))  # between them there are others
+    fire(engine)
+
+    assert edited.next_at is not None
+    instants = [(row["instant"], row["decision"]) for row in history(engine) if row["instant"] <= last]
+    assert instants == [(last - timedelta(seconds=left), "fired") for left in (20, 10, 0)]
+    assert get(engine).kept == ()
+
+
+def test_of_what_was_kept_each_is_made_up_for_as_the_schedule_says(engine: Engine) -> None:
+    missed(engine, 3)
+
+    edit(engine, every_seconds=7200.0)
+    fire(engine)
+
+    assert [(row["decision"], row["reason"], row["count"]) for row in history(engine)] == [
+        ("skipped", "superseded", 1),
+        ("skipped", "edited", 1),
+        ("fired", "caught_up", 1),
+    ]
+
+
+def test_what_two_edits_leave_is_what_all_timings_have(engine: Engine) -> None:
+    missed(engine, 5, seconds_ago=3, every=4)
+
+    edit(engine, every_seconds=8.0)
+    edit(engine, every_seconds=16.0)
+    fire(engine)
+
+    reasons = [(row["decision"], row["reason"]) for row in history(engine)][:5]
+    assert reasons == [("fired", "on_time"), *[("skipped", "edited")] * 3, ("fired", "on_time")]
+
+
+WHOLE: dict[str, Any] = {"end_at": LATER, "zone": "Europe/Berlin", "on_gap": "skip", "on_fold": "both"}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_edit_that_leaves_the_instants_where_they_are_drops_none_that_waits_for_its_jitter(
+    engine: Engine, name: str
+) -> None:
+    due(engine, jitter_seconds=3600.0, seconds_ago=1)
+    waiting = get(engine)
+    run = next_due_at(waiting.id, waiting.definition.rule, waiting.decided_until)
+
+    edited = edit(engine, **{name: WHOLE[name]})
+
+    assert edited.next_at == run
+    assert fire(engine).told == []
+    assert get(engine).next_at == run
+    let_be_due(engine)
+    fire(engine)
+    assert decided(engine) == [("fired", "on_time")]
+
+
+def let_be_due(engine: Engine) -> None:
+    """Take the jitter away, so that what waits for it is due."""
+    change(engine, "UPDATE schedules SET jitter_seconds = 0, next_at = now()")
+
+
+def test_a_pause_that_ends_before_a_run_drops_it_not(engine: Engine) -> None:
+    due(engine, jitter_seconds=3600.0, seconds_ago=1)
+
+    pause(engine)
+    edit(engine, end_at=LATER)
+    resume(engine)
+
+    assert decided(engine) == []
+    let_be_due(engine)
+    fire(engine)
+    assert decided(engine) == [("fired", "on_time")]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"priority": 9}, {"payload": '{"a": 1}'}, {"overlap": Overlap.SKIP}, {"catch_up_limit": 7}, {"tags": ("a",)},
+     {"jitter_seconds": 0.5}],
+    ids=str,
+)  # fmt: skip
+def test_an_edit_that_is_not_about_the_timing_drops_nothing(engine: Engine, changes: dict[str, Any]) -> None:
+    lagging = missed(engine, 3, seconds_ago=5, every=10)
+
+    edited = edit(engine, **changes)
+
+    assert (edited.decided_until, edited.kept) == (lagging.decided_until, ())
+    assert decided(engine) == []
+    assert edited.next_at is not None
+    assert edited.next_at < edited.updated_at
+
+
+def test_of_very_many_only_the_newest_are_kept(engine: Engine) -> None:
+    missed(engine, LARGEST_LIMIT + 500, seconds_ago=0.5, every=1, catch_up=CatchUp.ALL, catch_up_limit=LARGEST_LIMIT)
+
+    edited = edit(engine, zone="Europe/Berlin")
+
+    assert len(edited.kept) == LARGEST_LIMIT
+    assert {row["reason"] for row in history(engine)} == {"edited"}
+    while fire(engine).is_full:
+        pass
+    assert get(engine).kept == ()
+    assert scenes.stored(engine) >= LARGEST_LIMIT
 
 
 @pytest.mark.parametrize(

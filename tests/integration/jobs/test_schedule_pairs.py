@@ -7,6 +7,7 @@ edit waits for it. Then the first commits, or takes everything back, and beats h
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 import pytest
@@ -41,6 +42,12 @@ def _half_as_often(found: Schedule | None, _now: object) -> Definition:
     return replace(found.definition, every_seconds=7200.0)
 
 
+def _a_second_later(found: Schedule | None, _now: object) -> Definition:
+    assert found is not None
+    assert found.definition.anchor_at is not None
+    return replace(found.definition, anchor_at=found.definition.anchor_at + timedelta(seconds=1))
+
+
 def _more_urgent(found: Schedule | None, _now: object) -> Definition:
     assert found is not None
     return replace(found.definition, priority=9)
@@ -48,6 +55,10 @@ def _more_urgent(found: Schedule | None, _now: object) -> Definition:
 
 def changes_the_timing(connection: Connection) -> None:
     editing.put(connection, NAME, _half_as_often, editing.ANYBODY)
+
+
+def moves_the_instants(connection: Connection) -> None:
+    editing.put(connection, NAME, _a_second_later, editing.ANYBODY)
 
 
 def changes_the_job(connection: Connection) -> None:
@@ -109,7 +120,9 @@ ON_TIME: Final = "fired on_time"
 PAIRS: Final = {
     "fire, fire": Pair(is_due, fires, fires, [ON_TIME]),
     "fire, change the timing": Pair(is_due, fires, changes_the_timing, [ON_TIME]),
-    "change the timing, fire": Pair(is_due, changes_the_timing, fires, ["skipped edited"]),
+    "change the timing, fire": Pair(is_due, changes_the_timing, fires, [ON_TIME]),
+    "fire, move the instants": Pair(is_due, fires, moves_the_instants, [ON_TIME]),
+    "move the instants, fire": Pair(is_due, moves_the_instants, fires, ["skipped edited"]),
     "fire, change the job": Pair(is_due, fires, changes_the_job, [ON_TIME]),
     "change the job, fire": Pair(is_due, changes_the_job, fires, [ON_TIME]),
     "fire, pause": Pair(is_due, fires, pauses, [ON_TIME]),

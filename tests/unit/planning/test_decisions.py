@@ -215,6 +215,52 @@ def test_however_often_one_looks_every_instant_is_decided_once(
     assert sorted(decided) == [one.at for one in next_instants(rule, begun, until=current.decided_until)]
 
 
+KEPT = tuple(NOON - minutes(left) for left in (50, 40, 30))
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "wanted", "skipped"),
+    [
+        (CatchUp.NONE, [], [(Why.MISSED, 3, KEPT[0], KEPT[2])]),
+        (CatchUp.LATEST, [KEPT[2]], [(Why.SUPERSEDED, 2, KEPT[0], KEPT[1])]),
+        (CatchUp.ALL, [*KEPT], []),
+    ],
+)
+def test_what_an_edit_left_is_made_up_for_as_the_schedule_says(
+    catch_up: CatchUp, wanted: list[datetime], skipped: list[Any]
+) -> None:
+    due = look(replace(schedule(NOON, catch_up=catch_up), kept=KEPT), NOON, MISSED_AFTER)
+
+    assert due == Due(tuple(Wanted(at, Why.CAUGHT_UP) for at in wanted), due.skipped, NOON, NOON + minutes(10))
+    assert told(due) == skipped
+
+
+def test_what_an_edit_left_gives_way_to_what_is_due_since() -> None:
+    due = look(replace(schedule(NOON - minutes(5)), kept=KEPT), NOON, MISSED_AFTER)
+
+    assert due.wanted == (Wanted(NOON, Why.ON_TIME),)
+    assert told(due) == [(Why.SUPERSEDED, 3, KEPT[0], KEPT[2])]
+
+
+def test_what_an_edit_left_is_not_made_up_for_beyond_the_window() -> None:
+    wishes = {"catch_up": CatchUp.ALL, "catch_up_window_seconds": 40 * 60}
+    due = look(replace(schedule(NOON, **wishes), kept=KEPT), NOON, MISSED_AFTER)
+
+    assert [one.at for one in due.wanted] == [*KEPT[1:]]
+    assert told(due) == [(Why.TOO_OLD, 1, KEPT[0], KEPT[0])]
+
+
+def test_what_an_edit_left_waits_for_its_jitter_and_nothing_goes_before_it() -> None:
+    jittered = replace(schedule(NOON, jitter_seconds=600), kept=(NOON,))
+    run = due_at(jittered.id, jittered.definition.rule, NOON)
+
+    waiting = look(jittered, run - timedelta(microseconds=1), MISSED_AFTER)
+    fired = look(jittered, run, MISSED_AFTER)
+
+    assert waiting == Due((), (), NOON, run, (NOON,))
+    assert (fired.wanted, fired.kept) == ((Wanted(NOON, Why.ON_TIME),), ())
+
+
 THREE = [Wanted(NOON + minutes(number), Why.ON_TIME) for number in range(3)]
 OVERLAPS: list[tuple[Overlap, bool, bool, list[str]]] = [
     (Overlap.ALLOW, True, False, ["fired", "fired", "fired"]),
