@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -12,10 +13,14 @@ from pytest_celery import CeleryBrokerCluster, CeleryWorkerCluster
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.server import Server
+from tests.chaos.brokers import ChaosRabbit, ChaosValkey
+from tests.conformance import site as sites
 from tests.conformance.plant import Plant
+from tests.conformance.site import Site
+from tests.services.api_process import own_database
 from tests.services.brokers import BROKERS
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer
+from tests.services.fixtures import administer, running
 from tests.services.local_processes import Broker, ServerFace, Worker
 
 
@@ -42,6 +47,27 @@ def celery_broker_cluster(request: pytest.FixtureRequest) -> CeleryBrokerCluster
     server = request.getfixturevalue("rabbit_server")
     url = cast("RabbitServer", server).make_vhost(f"plant_{uuid.uuid4().hex}")
     return CeleryBrokerCluster(Broker(ServerFace(server, url)))
+
+
+@pytest.fixture(scope="module", params=BROKERS)
+def site_server(request: pytest.FixtureRequest, services_home: Path) -> Iterator[sites.Server]:
+    """A broker for one module, which may do to it what it likes."""
+    kind: type[sites.Server] = {"valkey": ChaosValkey, "rabbitmq": ChaosRabbit}[request.param]
+    with running(kind(services_home / f"site-{uuid.uuid4().hex[:8]}", durable=False)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(
+    site_server: sites.Server,
+    postgres_server: PostgresServer,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """An installation with default settings on that broker."""
+    home = tmp_path_factory.mktemp("site")
+    with own_database(postgres_server, template_database) as url, Site(site_server, url, home).open() as made:
+        yield made
 
 
 @pytest.fixture(scope="package")

@@ -1,0 +1,76 @@
+"""The broker takes nothing, or says nothing: intake goes on, running jobs end, and what waits runs afterwards."""
+
+from contextlib import AbstractContextManager
+from typing import Final
+
+import pytest
+
+from tests.conformance.site import Crowd, Site
+from tests.services.stack import eventually
+
+TROUBLES: Final = ("no memory", "no room or time", "frozen")
+"""RabbitMQ: memory alarm, disk alarm, SIGSTOP. Valkey: maxmemory, CLIENT PAUSE, SIGSTOP."""
+TROUBLE_SECONDS: Final = 25.0
+SLOWER: Final = 10
+"""How many times as long an answer may take; a broker that is waited for costs thousands of times as long."""
+GROWTH_BYTES: Final = 48 * 2**20
+BATCH: Final = 1000
+
+
+def in_trouble(site: Site, trouble: str) -> AbstractContextManager[None]:
+    if trouble == "frozen":
+        return site.frozen()
+    held: AbstractContextManager[None] = site.server.alarmed(
+        site.server.alarms[TROUBLES.index(trouble)], TROUBLE_SECONDS
+    )
+    return held
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_intake_and_running_jobs_go_on_beside_a_broker_in_trouble(site: Site, trouble: str) -> None:
+    pids = site.pids()
+    before, during = Crowd(site), Crowd(site)
+    with before.submitting():
+        before.goes_on(60)
+    long = [site.submit("demo.sleep", payload={"seconds": seconds}) for seconds in (2, 4)]
+    for job_id in long:
+        site.running(job_id)
+    held = site.api_bytes()
+
+    with in_trouble(site, trouble):
+        with during.submitting():
+            during.goes_on(200)
+            batch = submit_batch(site)
+        site.finished(long, TROUBLE_SECONDS)
+        grown = site.api_bytes() - held
+        ran_meanwhile = started(site, [*during.ids, *batch])
+    site.finished([*before.ids, *during.ids, *batch])
+
+    assert during.statuses == {202}
+    assert during.median < SLOWER * before.median + 0.05
+    assert max(during.seconds) < 5
+    assert grown < GROWTH_BYTES
+    assert ran_meanwhile < len(during.ids) + BATCH, "the broker was in trouble"
+    assert site.pids() == pids
+
+
+def submit_batch(site: Site) -> list[str]:
+    with site.client() as client:
+        answer = client.post("/api/v1/jobs/batch", json={"jobs": [{"task": "demo.noop"}] * BATCH})
+    assert answer.status_code == 202, answer.text
+    ids: list[str] = answer.json()["ids"]
+    return ids
+
+
+def started(site: Site, ids: list[str]) -> int:
+    query = "SELECT count(*) FROM attempts WHERE job_id = ANY(CAST(:ids AS uuid[]))"
+    return int(site.ask(query, ids=ids)[0][0])
+
+
+def test_a_worker_takes_up_its_work_when_the_broker_wakes(site: Site) -> None:
+    with site.frozen():
+        job_id = site.submit("demo.noop")
+        query = "SELECT count(*) FROM jobs WHERE id = CAST(:id AS uuid) AND rung_at IS NULL"
+        eventually(lambda: site.ask(query, id=job_id)[0][0], 60, "the doorbell is given back")
+
+    site.finished([job_id], 60)
