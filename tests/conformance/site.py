@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import httpx
 import psutil
+from kombu import Connection
 from sqlalchemy import Engine, text
 
 from jobs.database import reading
+from tasks.topology import depth, transport_options
 from tests.chaos.brokers import ChaosRabbit, ChaosValkey
 from tests.services.api_process import ApiProcess, new_key
 from tests.services.databases import connect_to
@@ -96,6 +98,14 @@ class Site:
         job_id: str = answer.json()["id"]
         return job_id
 
+    def submit_batch(self, count: int, task: str, **payload: Any) -> list[str]:
+        """Submit so many jobs in one request and return their ids."""
+        with self.client() as client:
+            answer = client.post("/api/v1/jobs/batch", json={"jobs": [{"task": task, "payload": payload}] * count})
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        ids: list[str] = answer.json()["ids"]
+        return ids
+
     def client(self) -> httpx.Client:
         """Return somebody who may submit."""
         headers = {"Authorization": f"Bearer {self.key}"}
@@ -105,6 +115,12 @@ class Site:
         """Read by SQL."""
         with reading(self.engine) as connection:
             return list(connection.execute(text(query), values).all())
+
+    def depth(self) -> int:
+        """Return how many doorbells wait in the broker."""
+        options = transport_options(self.server.url)
+        with Connection(self.server.url, transport_options=options) as connection:
+            return depth(connection, "default")
 
     def now(self) -> Any:
         """Return the instant by the clock that all instants are of."""

@@ -40,7 +40,7 @@ def test_intake_and_running_jobs_go_on_beside_a_broker_in_trouble(site: Site, tr
     with in_trouble(site, trouble):
         with during.submitting():
             during.goes_on(200)
-            batch = submit_batch(site)
+            batch = site.submit_batch(BATCH, "demo.noop")
         site.finished(long, TROUBLE_SECONDS)
         grown = site.api_bytes() - held
         ran_meanwhile = started(site, [*during.ids, *batch])
@@ -52,14 +52,6 @@ def test_intake_and_running_jobs_go_on_beside_a_broker_in_trouble(site: Site, tr
     assert grown < GROWTH_BYTES
     assert ran_meanwhile < len(during.ids) + BATCH, "the broker was in trouble"
     assert site.pids() == pids
-
-
-def submit_batch(site: Site) -> list[str]:
-    with site.client() as client:
-        answer = client.post("/api/v1/jobs/batch", json={"jobs": [{"task": "demo.noop"}] * BATCH})
-    assert answer.status_code == 202, answer.text
-    ids: list[str] = answer.json()["ids"]
-    return ids
 
 
 def started(site: Site, ids: list[str]) -> int:
