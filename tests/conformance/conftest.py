@@ -49,15 +49,15 @@ def celery_broker_cluster(request: pytest.FixtureRequest) -> CeleryBrokerCluster
     return CeleryBrokerCluster(Broker(ServerFace(server, url)))
 
 
-@pytest.fixture(scope="module", params=BROKERS)
+@pytest.fixture(scope="package", params=BROKERS)
 def site_server(request: pytest.FixtureRequest, services_home: Path) -> Iterator[sites.Server]:
-    """A broker for one module, which may do to it what it likes."""
+    """A broker for those tests that do to it what they like."""
     kind: type[sites.Server] = {"valkey": ChaosValkey, "rabbitmq": ChaosRabbit}[request.param]
     with running(kind(services_home / f"site-{uuid.uuid4().hex[:8]}", durable=False)) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site(
     site_server: sites.Server,
     postgres_server: PostgresServer,

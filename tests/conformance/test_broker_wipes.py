@@ -15,9 +15,9 @@ STRANDED_SECONDS: Final = 30.0
 WAITING: Final = 400
 """More than the workers hold at hand, 32 for each slot: the rest of them is in the broker."""
 IN_BROKER: Final = 100
-WIPES: Final = 7
-SUBMITTED: Final = 150
-"""Jobs between two wipes: about five seconds of them."""
+WIPES: Final = 4
+SUBMITTED: Final = 60
+"""Jobs between two wipes: about two seconds of them."""
 
 
 def everything(server: Server) -> None:
@@ -59,7 +59,7 @@ def test_what_a_wipe_strands_starts_within_half_a_minute_and_nothing_runs_twice(
         eventually(lambda: site.depth() > IN_BROKER, 20, "the doorbells are in the broker")
         wiped_at = site.now()
         everything(site.server)
-        crowd.goes_on(100)
+        crowd.goes_on(60)
 
     site.finished([*crowd.ids, *waiting])
 

@@ -4,7 +4,8 @@
         engine = connect_to(proxy.through(url))
         proxy.cut(b"COMMIT\\0", When.AFTER)
 
-Every fault counts its exposures in `proxy.cuts`, so that a test can show that it was met.
+Every fault counts its exposures in `proxy.cuts`, so that a test can show that it was met; `proxy.connections` are all
+that were let in.
 """
 
 import socket
@@ -77,6 +78,7 @@ class Proxy:
         self._open.set()
         self._closing = threading.Event()
         self.cuts = 0
+        self.connections = 0
 
     def __enter__(self) -> Self:
         """Begin to listen."""
@@ -186,6 +188,7 @@ class Proxy:
                 continue
             with self._lock:
                 self._links.add(link)
+                self.connections += 1
             self._spawn(self._up, link)
             self._spawn(self._down, link)
 

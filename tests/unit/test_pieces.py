@@ -12,6 +12,7 @@ from tests.pieces import piece
         ("tests/unit/jobs/test_retry.py::test_it[rabbitmq]", "tests/unit/jobs/test_retry.py"),
         ("tests/conformance/test_cancel.py::test_it[valkey]", "tests/conformance/ on valkey"),
         ("tests/conformance/test_drain.py::test_it[rabbitmq-a@b::c]", "tests/conformance/ on rabbitmq"),
+        ("tests/conformance/test_broker_wipes.py::test_it[valkey]", "tests/conformance/test_broker_ on valkey"),
         ("tests/conformance/test_threads.py::test_it", "tests/conformance/test_threads.py"),
     ],
 )
