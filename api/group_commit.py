@@ -130,7 +130,7 @@ class GroupCommit:
         The event loop is late by `lag`, four times for each: to read it, to look at it, and twice to answer it.
         `coming` have been let in and not been looked at yet.
         """
-        if self._backlog.is_full:
+        if self._is_backlog_full():
             return BacklogFull
         waiting = len(self._waiting) + coming
         if waiting >= self._limit or self._closing:
@@ -178,8 +178,14 @@ class GroupCommit:
         return answer
 
     def _mind_backlog(self) -> None:
-        if self._backlog.is_full:
+        if self._is_backlog_full():
             raise BacklogFull
+
+    def _is_backlog_full(self) -> bool:
+        if not self._backlog.is_full:
+            return False
+        self._backlog.look()
+        return True
 
     def close(self) -> None:
         """Commit what waits and stop."""

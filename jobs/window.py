@@ -35,6 +35,8 @@ LOOK_EVERY: Final = 5.0
 """Seconds between two looks at the length of the backlog, at the least."""
 _IDLE_SHARE: Final = 20
 """Looking at the backlog takes at most this part of the time."""
+BELIEVED_FOR: Final = 60.0
+"""Seconds for which the last count stands while no other comes to an end."""
 
 
 def ready_kinds(jobs: Iterable[NewJob]) -> Counter[Kind]:
@@ -135,31 +137,65 @@ class Backlog:
         self._run = run
         self._clock = clock
         self._look_at = 0.0
-        self._full_until = 0.0
+        self._was_full = False
+        self._unsure_since: float | None = None
 
     @property
     def is_full(self) -> bool:
-        """Whether the last look found too many; after a while this ends by itself, and the next look decides."""
-        return self._clock() < self._full_until
+        """Whether the last count found too many.
+
+        That answer stands while the next count is under way, or fails, for `BELIEVED_FOR` seconds; after that a
+        backlog that nobody can count is taken for a full one. A full one that nobody looks at any more is forgotten
+        after a while: whoever comes then gets in, and has it counted.
+        """
+        now = self._clock()
+        if self._is_unknown(now):
+            return True
+        return self._was_full and now < self._look_at + LOOK_EVERY
 
     def look(self) -> None:
-        """Have the backlog counted, unless that was done lately; called when a window is full: else there is none."""
-        if self._clock() < self._look_at:
+        """Have the backlog counted, unless that was done lately.
+
+        Called when a window is full, else there is no backlog; and when the backlog is, else it would remain so.
+        """
+        now = self._clock()
+        if now < self._look_at:
             return
         self._look_at = math.inf
-        self._run(self._count)
+        if self._unsure_since is None:
+            self._unsure_since = now
+        try:
+            self._run(self._count)
+        except RuntimeError as error:  # no thread can be had
+            self._put_off(now, error)
+
+    def _is_unknown(self, now: float) -> bool:
+        return self._unsure_since is not None and now - self._unsure_since >= BELIEVED_FOR
 
     def _count(self) -> None:
         began = self._clock()
-        waiting = 0
         try:
             with reading(self._engine) as connection:
                 waiting = upkeep.count_unrung(connection, self._limit)
-        except (DatabaseUnavailable, DBAPIError) as error:
-            log.warning("backlog_not_counted", reason=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the backlog is not known
+            self._put_off(began, error)
+            return
         now = self._clock()
-        again = now + max(LOOK_EVERY, (now - began) * _IDLE_SHARE)
-        if waiting >= self._limit:
+        self._was_full = waiting >= self._limit
+        self._unsure_since = None
+        if self._was_full:
             log.error("backlog_full", limit=self._limit)
-            self._full_until = again
-        self._look_at = again
+        self._look_at = now + max(LOOK_EVERY, (now - began) * _IDLE_SHARE)
+
+    def _put_off(self, began: float, error: Exception) -> None:
+        """Try again soon, and say what holds meanwhile."""
+        now = self._clock()
+        is_unknown = self._is_unknown(now)
+        tell = log.error if is_unknown else log.warning
+        tell(
+            "backlog_not_counted",
+            reason=type(error).__name__,
+            taken_for="full" if is_unknown or self._was_full else "not full",
+            is_last_known=not is_unknown,
+        )
+        self._look_at = now + max(LOOK_EVERY, now - began)

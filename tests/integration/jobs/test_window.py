@@ -1,13 +1,17 @@
 """Which new jobs are rung at once: as many as the window of their kind has room for, whoever else fills it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from psycopg import Cursor
+from sqlalchemy import Engine, event, text
+from structlog.testing import capture_logs
 
 from jobs.model import Kind, NewJob
-from jobs.window import DOUBT_AFTER, LOOK_EVERY, RECOUNT_AFTER, Backlog, Window, ready_kinds
+from jobs.window import BELIEVED_FOR, DOUBT_AFTER, LOOK_EVERY, RECOUNT_AFTER, Backlog, Window, ready_kinds
 from tests.factories import new_job
 from tests.integration.jobs import scenes
 from tests.integration.jobs.test_upkeep import unrung
@@ -146,7 +150,31 @@ def test_only_jobs_that_are_ready_at_once_fill_a_window() -> None:
     assert ready_kinds(jobs) == {("default", jobs[0].priority): 2, URGENT: 1}
 
 
-def test_a_backlog_is_full_at_its_limit_and_until_the_next_look(engine: Engine, clock: Clock) -> None:
+@pytest.fixture
+def door(engine: Engine) -> Iterator[Engine]:
+    """An engine of its own for the backlog's database."""
+    opened = connect_to(engine.url.render_as_string(hide_password=False))
+    yield opened
+    opened.dispose()
+
+
+@contextmanager
+def timing_out(engine: Engine) -> Iterator[None]:
+    """Have PostgreSQL end each statement of `engine` as one that takes too long, for the block."""
+
+    def hurry(_connection: object, cursor: Cursor[Any], statement: str, parameters: Any, *_rest: object) -> Any:
+        cursor.execute("SET statement_timeout = 1")
+        return f"WITH slow AS MATERIALIZED (SELECT pg_sleep(5)) SELECT * FROM slow, ({statement}) AS asked", parameters
+
+    event.listen(engine, "before_cursor_execute", hurry, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", hurry)
+        engine.dispose()
+
+
+def test_a_backlog_is_full_at_its_limit_until_a_look_finds_room(engine: Engine, clock: Clock) -> None:
     backlog = Backlog(engine, 2, run=at_once, clock=clock)
     unrung(engine)
     backlog.look()
@@ -161,16 +189,107 @@ def test_a_backlog_is_full_at_its_limit_and_until_the_next_look(engine: Engine, 
     assert backlog.is_full
 
     clock.now += LOOK_EVERY
-    assert not backlog.is_full
+    assert backlog.is_full
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM jobs"))
     backlog.look()
     assert not backlog.is_full
 
 
-def test_a_backlog_that_cannot_be_counted_is_not_full(nowhere: Engine, clock: Clock) -> None:
-    backlog = Backlog(nowhere, 1, run=at_once, clock=clock)
-
+def test_a_full_backlog_that_nobody_asks_after_is_forgotten(engine: Engine, clock: Clock) -> None:
+    backlog = Backlog(engine, 1, run=at_once, clock=clock)
+    unrung(engine)
     backlog.look()
+    assert backlog.is_full
+
+    clock.now += 2 * LOOK_EVERY
 
     assert not backlog.is_full
+
+
+def test_a_full_backlog_stays_full_while_it_is_counted_again(engine: Engine, clock: Clock) -> None:
+    begun: list[Callable[[], None]] = []
+    backlog = Backlog(engine, 1, run=begun.append, clock=clock)
+    unrung(engine)
+    backlog.look()
+    begun.pop()()
+    clock.now += 3 * LOOK_EVERY
+
+    backlog.look()
+    clock.now += LOOK_EVERY
+
+    assert backlog.is_full
+    begun.pop()()
+    assert backlog.is_full
+
+
+@pytest.mark.parametrize("was_full", [False, True])
+def test_the_last_answer_stands_for_a_while_when_counting_takes_too_long(
+    door: Engine, engine: Engine, clock: Clock, was_full: bool
+) -> None:
+    backlog = Backlog(door, 1, run=at_once, clock=clock)
+    if was_full:
+        unrung(engine)
+    backlog.look()
+    answers = []
+
+    with timing_out(door), capture_logs() as told:
+        clock.now += LOOK_EVERY
+        for _ in range(int(BELIEVED_FOR / LOOK_EVERY)):
+            backlog.look()
+            answers.append(backlog.is_full)
+            clock.now += LOOK_EVERY
+
+        assert set(answers) == {was_full}
+        assert backlog.is_full, "nobody knows any more"
+        backlog.look()
+
+    said = [(line["log_level"], line["reason"], line["taken_for"], line["is_last_known"]) for line in told]
+    known = "full" if was_full else "not full"
+    assert said[0] == ("warning", "OperationalError", known, True)
+    assert said[-1] == ("error", "OperationalError", "full", False)
+
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM jobs"))
+    clock.now += LOOK_EVERY
+    backlog.look()
+    assert not backlog.is_full, "it was counted"
+
+
+def test_a_count_that_never_ends_does_not_keep_the_door_open(engine: Engine, clock: Clock) -> None:
+    backlog = Backlog(engine, 1, run=lambda _work: None, clock=clock)
+    backlog.look()
+    assert not backlog.is_full
+
+    clock.now += BELIEVED_FOR
+
+    assert backlog.is_full
+
+
+def test_a_backlog_that_cannot_be_counted_is_counted_as_soon_as_that_is_possible(nowhere: Engine, clock: Clock) -> None:
+    backlog = Backlog(nowhere, 1, run=at_once, clock=clock)
+    backlog.look()
+    assert not backlog.is_full, "no count has found it full"
+
+    clock.now += BELIEVED_FOR
+    backlog.look()
+
+    assert backlog.is_full
+
+
+def test_a_thread_that_cannot_be_had_is_asked_for_again(engine: Engine, clock: Clock) -> None:
+    refusals = [RuntimeError("can't start new thread")]
+
+    def run(work: Callable[[], None]) -> None:
+        if refusals:
+            raise refusals.pop()
+        work()
+
+    backlog = Backlog(engine, 1, run=run, clock=clock)
+    unrung(engine)
+    backlog.look()
+
+    clock.now += LOOK_EVERY
+    backlog.look()
+
+    assert backlog.is_full
