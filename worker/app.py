@@ -105,6 +105,7 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
             return  # its silence says the same a little later
 
     ears = Ears(chosen.deaf_seconds)
+    keeper.claimed = ears.claimed
     heartbeat = Heartbeat(keeper, pulse, chosen, ears, lambda: tuple(app.amqp.queues.consume_from))
     return Parts(keeper, heartbeat, Drain(keeper, chosen.drain_seconds), ears, instruments, announce, leave)
 

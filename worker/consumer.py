@@ -93,7 +93,6 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         inner = super().create_task_handler(*args, **kwargs)
 
         def receive(message: Any) -> None:
-            self.controller.ears.heard()
             try:
                 inner(message)
             except ForNewerRelease as error:

@@ -1,7 +1,8 @@
-"""Notices that a worker is deaf: connected, with a free slot, and hearing nothing while jobs wait for it.
+"""Notices that a worker is deaf: connected, with a free slot, and starting nothing while jobs wait for it.
 
 A connection can look well and bring nothing more: a consumer that the broker has forgotten, a poll that is
-no longer made, a network that passes one direction only. Nothing in the connection tells; the rows do.
+no longer made, a network that passes one direction only. Or it brings messages, and never one that speaks of a job
+that waits. Nothing in the connection tells; the rows do.
 """
 
 import random
@@ -14,11 +15,11 @@ MOST_DOUBLINGS: Final = 3
 
 
 class Deaf(ConnectionError):
-    """Ends a connection on which nothing is heard."""
+    """Ends a connection that brings nothing which could be started."""
 
 
 class Ears:
-    """What was heard last, and whether that was too long ago. The event loop hears, the heartbeat looks."""
+    """When a job was started last, and whether that was too long ago. The keeper starts, the heartbeat looks."""
 
     def __init__(
         self,
@@ -37,13 +38,13 @@ class Ears:
         self._deaf_since: float | None = None
         self._restarts = 0
 
-    def heard(self) -> None:
-        """Note that a message came in, whatever it was."""
+    def claimed(self) -> None:
+        """Note that a message led to an attempt; one that comes in and leads to none says nothing."""
         self._quiet_since = self._clock()
         self._restarts = 0
 
     def excused(self) -> None:
-        """Note that nothing needs to be heard now: no slot is free, or the connection is new."""
+        """Note that nothing needs to be started now: no slot is free, or the connection is new."""
         self._quiet_since = self._clock()
 
     def wants_look(self) -> bool:
@@ -64,7 +65,7 @@ class Ears:
 
     @property
     def are_deaf(self) -> bool:
-        """Whether nothing was heard while jobs waited, up to now."""
+        """Whether nothing was started while jobs waited, up to now."""
         return self._deaf_since == self._quiet_since
 
     def restarted(self) -> None:

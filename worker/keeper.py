@@ -63,6 +63,8 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self.wake: Callable[[], None] = lambda: None
         """Called from the keeper's thread when the event loop has something to fetch."""
+        self.claimed: Callable[[], None] = lambda: None
+        """Called from the keeper's thread when doorbells have led to attempts."""
         self.launches: deque[Running] = deque()
         self.dealt_with: deque[Doorbell] = deque()
         self.settled: deque[Settled] = deque()
@@ -252,6 +254,8 @@ class Keeper:
             log.exception("start_failed", count=len(chosen))
             self._start_apart(chosen)
             return
+        if begun:
+            self.claimed()
         fresh = [Running(attempt) for attempt in begun]
         with self._news:
             self._busy -= len(chosen) - len(begun)

@@ -39,7 +39,7 @@ class WorkerSettings(BaseSettings):
         Field(
             ge=1,
             le=3600,
-            description="A worker with a free slot that hears nothing for so long while a job waits connects anew",
+            description="A worker with a free slot that starts nothing for so long while a job waits connects anew",
         ),
     ] = 60.0
     result_limit_bytes: Annotated[

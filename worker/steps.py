@@ -143,14 +143,14 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         self._mind_deafness(consumer)
 
     def _mind_deafness(self, consumer: Any) -> None:
-        """Give up a connection on which nothing is heard. Raises `Deaf`, upon which Celery connects anew."""
+        """Give up a connection that leads to nothing. Raises `Deaf`, upon which Celery connects anew."""
         if consumer.connection is None or not self._listening or not self._keeper.has_room:
             self._ears.excused()
         elif self._ears.are_deaf:
             self._ears.restarted()
             consumer.controller.instruments["consumer_restarts"].inc()
             log.error("worker_deaf", seconds=self._ears.seconds, then="connects anew")
-            raise Deaf("Jobs wait, a slot is free, and nothing is heard.")
+            raise Deaf("Jobs wait, a slot is free, and nothing is started.")
 
     def _mind_saturation(self, consumer: Any) -> None:
         """Stop listening while all slots are held by long jobs, and listen again when one is free."""

@@ -47,7 +47,7 @@ CONTRACT: Final = (
     Metric("doorbells_idle", "counter", (), "Doorbells whose job needed no attempt any more"),
     Metric("doorbells_left", "counter", (), "Doorbells left to workers of another release, or with other tasks"),
     Metric("messages_unreadable", "counter", ("queue",), "Messages that are no doorbell and went to the dead queue"),
-    Metric("consumer_restarts", "counter", (), "Connections made anew because nothing was heard while jobs waited"),
+    Metric("consumer_restarts", "counter", (), "Connections made anew because nothing was started while jobs waited"),
     Metric("queue_wait_seconds", "histogram", ("task", "queue"), "From acceptance to the first start", LONG),
     Metric("run_seconds", "histogram", ("task", "queue"), "From the start of an attempt to its end", LONG),
     Metric("slots", "gauge", (), "Jobs that this worker can run at once"),

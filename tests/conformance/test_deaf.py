@@ -1,4 +1,4 @@
-"""A worker that is connected and hears nothing connects anew; one that has nothing to hear does not."""
+"""A worker that is connected and starts nothing while jobs wait connects anew; one that has nothing to do does not."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from deploy.stack.ports import LOOPBACK, free_port
-from jobs.model import JobId
+from jobs.model import Doorbell, JobId
 from jobs.state import JobState
 from tests.conformance.plant import Crew, Plant
 from tests.services.proxy import Proxy
@@ -67,6 +67,27 @@ def test_a_deaf_worker_connects_anew_and_runs_what_waited(plant: Plant, proxy: P
         plant.finished(running)
         assert plant.outcomes(running) == ["succeeded"]
         assert plant.finished(plant.submit("demo.echo", crew.lane, message="on"))["state"] == JobState.SUCCEEDED
+
+
+def test_a_worker_that_hears_and_starts_nothing_while_a_job_waits_connects_anew(plant: Plant) -> None:
+    port = free_port()
+    with plant.crew(worker_concurrency=2, deaf_seconds=2, worker_metrics_port=port) as crew:
+        done = plant.submit("demo.echo", crew.lane, message="done")
+        plant.finished(done)
+        stale = [Doorbell(done, "demo.echo", crew.lane, plant.job(done)["priority"])]
+
+        with plant.no_upkeep():
+            waiting = aged(plant, plant.submit("demo.echo", crew.lane, ring=False, message="the doorbell was lost"))
+
+            def rung_in_vain() -> bool:
+                plant.ring(stale)
+                return restarts(port) >= 1
+
+            plant.until(rung_in_vain, "the worker connects anew", 60)
+
+        plant.finished(waiting)
+        assert plant.outcomes(waiting) == ["succeeded"]
+        assert plant.outcomes(done) == ["succeeded"]
 
 
 def test_jobs_that_are_not_for_a_worker_do_not_make_it_deaf(plant: Plant) -> None:

@@ -1,4 +1,4 @@
-"""A worker is deaf when it hears nothing for long although jobs wait, and not otherwise."""
+"""A worker is deaf when it starts nothing for long although jobs wait, and not otherwise."""
 
 import pytest
 
@@ -60,17 +60,17 @@ def test_jobs_that_wait_at_one_look_only_are_no_reason(ears: Ears, clock: Clock)
         clock.now += SECONDS / 4
 
 
-@pytest.mark.parametrize("note", ["heard", "excused"])
-def test_who_hears_or_need_not_hear_is_not_deaf(note: str, ears: Ears, clock: Clock) -> None:
+@pytest.mark.parametrize("note", ["claimed", "excused"])
+def test_who_starts_jobs_or_need_not_is_not_deaf(note: str, ears: Ears, clock: Clock) -> None:
     for _ in range(10):
         assert deaf_after(ears, clock, SECONDS - 5) is None
         getattr(ears, note)()
 
 
-def test_a_message_that_comes_in_takes_the_finding_back(ears: Ears, clock: Clock) -> None:
+def test_a_job_that_is_started_takes_the_finding_back(ears: Ears, clock: Clock) -> None:
     deaf_after(ears, clock, 100)
 
-    ears.heard()
+    ears.claimed()
 
     assert not ears.are_deaf
 
@@ -78,7 +78,7 @@ def test_a_message_that_comes_in_takes_the_finding_back(ears: Ears, clock: Clock
 def test_nobody_looks_while_it_is_not_quiet(ears: Ears, clock: Clock) -> None:
     for _ in range(100):
         clock.now += 1
-        ears.heard()
+        ears.claimed()
         assert not ears.wants_look()
 
 
@@ -102,5 +102,5 @@ def test_new_connections_that_do_not_help_are_made_less_and_less_often(ears: Ear
     assert waits[1] > 1.8 * waits[0]
     assert waits[2] > 1.8 * waits[1]
     assert waits[-1] == waits[-2] < 10 * SECONDS
-    ears.heard()
+    ears.claimed()
     assert (deaf_after(ears, clock, 100) or 0) <= SECONDS * 1.2
