@@ -130,6 +130,10 @@ class Terms:
     """By how much the clocks of PostgreSQL and of a task's host may differ. 0.1 suits one machine."""
     statement_seconds: float = 2.0
     """How long one statement may have taken between its look at the clock and its last event."""
+    cancel_seconds: float = 30.0
+    """For how long a function may run after its cancel was asked for: a look at it, and twice the grace."""
+    fence_seconds: float = 30.0
+    """For how long a function may run after its attempt was given up: until its worker hears of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What tasks really did, by their own word, held to the attempts that the tables know."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Final
 
 from jobs.state import JobState, Outcome
@@ -11,6 +12,9 @@ from tests.chaos.recorder import PREFIX, RETURNED
 KNOWN_TO_HAVE_ENDED: Final = frozenset({Outcome.SUCCEEDED, Outcome.ERRORED, Outcome.TIMED_OUT})
 """Outcomes that a worker learns from the end of the function. A stopping one gives back, and cancels, what runs."""
 NEVER_BEGUN_AFTER: Final = KNOWN_TO_HAVE_ENDED | {Outcome.CANCELLED}
+GIVEN_UP: Final = frozenset({Outcome.LOST, Outcome.INTERRUPTED, Outcome.CANCELLED})
+"""Outcomes that an attempt can have while its function runs."""
+ASKED: Final = "cancel_requested"
 
 
 @of_a_job("attempts-run-once")
@@ -58,6 +62,36 @@ def runs_within_its_attempt(life: Life, terms: Terms) -> Findings:
         late = max(execution.began_at, ended_at or 0.0) - attempt.finished_at.timestamp()
         wrong = late > terms.clocks_apart_seconds
         yield f"attempt {attempt.number} is {attempt.outcome}, and ran {late:.3f} s longer" if wrong else None
+
+
+@of_a_job("stops-when-cancelled")
+def stops_when_cancelled(life: Life, terms: Terms) -> Findings:
+    """A function whose cancel was asked for has stopped by the deadline of the ladder: asked, interrupted, killed.
+
+    Counted is the time in which it gave signs of life: while its process was held still it did nothing.
+    """
+    for event in life.events:
+        if event.name == ASKED:
+            yield from _ran_on(life, event.attempt, event.at, terms.cancel_seconds, "after its cancel was asked for")
+
+
+@of_a_job("stops-when-fenced")
+def stops_when_fenced(life: Life, terms: Terms) -> Findings:
+    """A function whose attempt was given up, by a rescue, a release or a cancel, stops within the bound.
+
+    Counted is the time in which it gave signs of life.
+    """
+    for attempt in life.attempts:
+        if attempt.outcome in GIVEN_UP and attempt.finished_at is not None:
+            after = f"after it was {attempt.outcome}"
+            yield from _ran_on(life, attempt.number, attempt.finished_at, terms.fence_seconds, after)
+
+
+def _ran_on(life: Life, number: int, since: datetime, bound: float, after: str) -> Findings:
+    for execution in life.executions:
+        if execution.attempt == number:
+            ran = execution.ran_after(since.timestamp())
+            yield f"attempt {number} ran for {ran:.1f} s {after}" if ran > bound else None
 
 
 @of_a_job("success-was-run")

@@ -57,6 +57,7 @@ _TASKS: Final = {
     "large": 0.02,
     "lasts": 0.004,
     "stubborn": 0.003,
+    "endless": 0.001,
     "dies": 0.002,
     "dies for good": 0.0005,
     "cancelled": 0.012,
@@ -99,13 +100,15 @@ def _wish(rng: random.Random, *, single: bool) -> Wish:
     )
 
 
-#: The tasks that sleep, and for how many seconds. What lasts runs elsewhere again when a paused worker wakes up.
+#: The tasks that sleep, and for how many seconds. What lasts runs elsewhere again when a paused worker wakes up; what
+#: is endless ends only because somebody makes it.
 _SLEEPS: Final = {
     "naps": ("naps", 0.01, 0.1),
     "lasts": ("naps", 4.0, 8.0),
     "dozes": ("dozes", 0.2, 1.2),
     "cancelled": ("dozes", 0.3, 1.5),
     "stubborn": ("stubborn", 0.3, 2.0),
+    "endless": ("stubborn", 60.0, 60.0),
 }
 
 
@@ -113,7 +116,7 @@ def _work(rng: random.Random, kind: str) -> tuple[str, dict[str, Any], Then | No
     """Return the task, its payload, and what is done to the job afterwards."""
     if kind in _SLEEPS:
         task, shortest, longest = _SLEEPS[kind]
-        unwanted = kind == "cancelled" or (kind == "stubborn" and rng.random() < 0.5)
+        unwanted = kind in {"cancelled", "endless"} or (kind == "stubborn" and rng.random() < 0.5)
         cancel = Then(Call.CANCEL, round(rng.uniform(0.0, 1.5), 2)) if unwanted else None
         return task, {"seconds": round(rng.uniform(shortest, longest), 3)}, cancel
     match kind:

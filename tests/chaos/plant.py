@@ -25,9 +25,10 @@ from tests.chaos.schedule import APIS, BEATS, BROKER, CLIENT, POSTGRES, WORKERS
 from tests.services.proxy import Proxy
 
 SLOTS: Final = {"worker-1": 4, "worker-2": 3, "worker-3": 3}
+GRACE_SECONDS: Final = 0.5
 SETTINGS: Final[Mapping[str, str]] = {
     "PENSTOCK_DRAIN_SECONDS": "2",
-    "PENSTOCK_CANCEL_GRACE_SECONDS": "0.5",
+    "PENSTOCK_CANCEL_GRACE_SECONDS": f"{GRACE_SECONDS:g}",
     "PENSTOCK_STRANDED_SECONDS": "5",
     "PENSTOCK_LOG_FORMAT": "json",
     "PENSTOCK_TASK_MODULES": executions.__name__,

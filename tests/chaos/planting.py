@@ -36,6 +36,11 @@ class Planted:
         return cls(patch, found["Plot"], frozenset(found["Breaks"].split(", ")))
 
     @property
+    def packages(self) -> set[str]:
+        """The packages that it changes."""
+        return {hunk.path.partition("/")[0] for hunk in _hunks(self.patch.read_text())}
+
+    @property
     def scene(self) -> tuple[str, str]:
         """The plot's module and name."""
         module, _, name = self.plot.partition(":")
@@ -70,7 +75,7 @@ def build(bug: Planted, source: Path, folder: Path) -> Path:
     Raises `DoesNotApply`.
     """
     hunks = list(_hunks(bug.patch.read_text()))
-    for package in {hunk.path.partition("/")[0] for hunk in hunks}:
+    for package in bug.packages:
         shutil.copytree(source / package, folder / package)
     for hunk in hunks:
         code = (folder / hunk.path).read_text()

@@ -1,15 +1,17 @@
-"""The record of what tasks did: one JSON line when a function begins, and one when it ends.
+"""The record of what tasks did: one JSON line when a function begins, one now and then while it runs, one when it ends.
 
 One record is one `write` to a file opened with O_APPEND, so that the processes of all workers share it.
 """
 
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +21,10 @@ import pydantic_core
 PREFIX: Final = "chaos."
 """Of the names of tasks that write records: a job of one of them that succeeded must have an execution on record."""
 RETURNED: Final = "returned"
+PULSE_SECONDS: Final = 0.25
+"""Between two signs of life of a function that runs."""
+MOST_PULSE_SECONDS: Final = 1.0
+"""The longest pause between two signs of life that counts in full: in a longer one the process was held still."""
 
 
 @dataclass(slots=True)
@@ -35,6 +41,14 @@ class Execution:
     """None: it never came to its end."""
     how: str | None = None
     """`returned`, or the type of the error that ended it."""
+    seen_at: list[float] = field(default_factory=list)
+    """When it gave a sign of life."""
+
+    def ran_after(self, instant: float) -> float:
+        """Return for how many seconds it was seen to run after `instant`; while it was held still it did not run."""
+        marks = [self.began_at, *self.seen_at] + ([] if self.ended_at is None else [self.ended_at])
+        apart = (later - max(earlier, instant) for earlier, later in pairwise(sorted(marks)) if later > instant)
+        return sum(min(seconds, MOST_PULSE_SECONDS) for seconds in apart)
 
 
 class Recorder:
@@ -55,16 +69,35 @@ class Recorder:
 
     @contextmanager
     def execution(self, *, job_id: UUID, attempt: int, token: str, task: str) -> Iterator[None]:
-        """Write down that the block began and how it ended; a process that dies in it leaves only the beginning."""
+        """Write down that the block began, that it runs, and how it ended; who dies in it leaves no end."""
         run = uuid.uuid4().hex
         facts = {"job_id": str(job_id), "attempt": attempt, "token": token, "task": task, "pid": os.getpid()}
         self.write(run=run, began_at=time.time(), **facts)
         try:
-            yield
+            with self._pulse(run):
+                yield
         except BaseException as error:
             self.write(run=run, ended_at=time.time(), how=type(error).__name__)
             raise
         self.write(run=run, ended_at=time.time(), how=RETURNED)
+
+    @contextmanager
+    def _pulse(self, run: str) -> Iterator[None]:
+        """Give a sign of life now and then, for as long as the block lasts."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(PULSE_SECONDS):
+                self.write(run=run, seen_at=time.time())
+
+        threading.Thread(target=beat, name="pulse", daemon=True).start()
+        try:
+            try:
+                yield
+            finally:
+                over.set()
+        finally:
+            over.set()  # what interrupts a task may strike in the line above
 
 
 def read_executions(path: Path) -> list[Execution]:
@@ -80,6 +113,8 @@ def read_executions(path: Path) -> list[Execution]:
         run = facts.pop("run")
         if "began_at" in facts:
             runs[run] = Execution(**facts | {"job_id": UUID(facts["job_id"])})
+        elif run in runs and "seen_at" in facts:
+            runs[run].seen_at.append(facts["seen_at"])
         elif run in runs:
             runs[run].ended_at, runs[run].how = facts["ended_at"], facts["how"]
     return list(runs.values())

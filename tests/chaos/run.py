@@ -20,7 +20,7 @@ from tests.chaos.load import Load
 from tests.chaos.logbook import serious_lines
 from tests.chaos.options import Options
 from tests.chaos.parts import Supervisor
-from tests.chaos.plant import SETTINGS, SLOTS, Plant
+from tests.chaos.plant import GRACE_SECONDS, SETTINGS, SLOTS, Plant
 from tests.chaos.recovery import felt
 from tests.chaos.schedule import Fault, draw
 from tests.chaos.tables import Away, Tables
@@ -31,6 +31,8 @@ ANSWER_SECONDS: Final = 60.0
 """After the load, by which every request must have had its answer and every operator be done."""
 DRAIN_SECONDS: Final = 120.0
 """After that, by which every job must have reached a final state."""
+STOP_SECONDS: Final = 15.0
+"""For how long a function may run that nobody wants any more, besides the longest fault and two graces of a cancel."""
 BOUND_SECONDS: Final = 420.0
 """By which a run is over after its load, whatever happened: the times above, start, check and end."""
 TELL_EVERY: Final = 5.0
@@ -149,7 +151,12 @@ class Run:
     def _judge(self) -> Tally:
         """Return the report; all of Penstock's processes have ended."""
         self._tell("checking")
-        terms = Terms(drained=True, lease_seconds=self._options.lease_seconds)
+        stops = (
+            STOP_SECONDS + 2 * GRACE_SECONDS + max((fault.seconds for fault in schedule(self._options)), default=0.0)
+        )
+        terms = Terms(
+            drained=True, lease_seconds=self._options.lease_seconds, cancel_seconds=stops, fence_seconds=stops
+        )
         checked = checker.check_run(
             self.plant.postgres.url,
             ledger=self.plant.ledger_file,

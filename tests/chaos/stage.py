@@ -19,7 +19,6 @@ from typing import Any, Final
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-import jobs
 from jobs import control, upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import PenstockError
@@ -35,18 +34,23 @@ from tests.integration.jobs import scenes
 TASK: Final = "chaos.quick"
 LEDGER: Final = "ledger.jsonl"
 EXECUTIONS: Final = "executions.jsonl"
+PACKAGES: Final = ("jobs", "tasks", "worker", "schedules", "api")
+STOP_SECONDS: Final = 5.0
+"""For how long a function may run that nobody wants any more; the plots' workers need about two."""
 
 
 class Stage:
     """Clients, workers and operators, all in one hand."""
 
-    def __init__(self, engine: Engine, folder: Path, lease_seconds: float) -> None:
+    def __init__(self, engine: Engine, database_url: str, folder: Path, lease_seconds: float) -> None:
         """Write down in `folder` what clients are told and what tasks do."""
         self.engine = engine
+        self.database_url = database_url
+        self.executions = folder / EXECUTIONS
         self._lease = timedelta(seconds=lease_seconds)
         self._ledger = Ledger(folder / LEDGER)
-        self._recorder = Recorder(folder / EXECUTIONS)
-        (folder / EXECUTIONS).touch()
+        self._recorder = Recorder(self.executions)
+        self.executions.touch()
 
     def close(self) -> None:
         """Write nothing more."""
@@ -151,7 +155,13 @@ class Plot:
     @property
     def terms(self) -> Terms:
         """One machine, one clock, no load: nothing has to be allowed for."""
-        return Terms(lease_seconds=self.lease_seconds, clocks_apart_seconds=0.0, statement_seconds=0.0)
+        return Terms(
+            lease_seconds=self.lease_seconds,
+            clocks_apart_seconds=0.0,
+            statement_seconds=0.0,
+            cancel_seconds=STOP_SECONDS,
+            fence_seconds=STOP_SECONDS,
+        )
 
 
 PLOTS: Final[dict[str, Plot]] = {}
@@ -171,7 +181,7 @@ def perform(name: str, database_url: str, folder: Path) -> None:
     """Act a plot out on an empty database."""
     settings = DatabaseSettings(database_url=SecretStr(database_url))
     engine = open_engine(settings, application_name="penstock-tests")
-    stage = Stage(engine, folder, PLOTS[name].lease_seconds)
+    stage = Stage(engine, database_url, folder, PLOTS[name].lease_seconds)
     try:
         PLOTS[name].act(stage)
     finally:
@@ -180,8 +190,8 @@ def perform(name: str, database_url: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Act the plot that the command line names, and say whose build it was."""
+    """Act the plot that the command line names, and say first which packages it found where."""
     module, name, folder = sys.argv[1:]
-    print(jobs.__file__)
     importlib.import_module(module)
+    print(json.dumps({package: sys.modules[package].__file__ for package in PACKAGES if package in sys.modules}))
     perform(name, os.environ["DATABASE_URL"], Path(folder))

@@ -11,7 +11,7 @@ from jobs.state import TRANSITIONS, Event, JobState, Outcome, Reason
 from tests.chaos.checker import check
 from tests.chaos.history import AttemptRow, EventRow, History, JobRow, KeyRow, Life, Terms, told_of
 from tests.chaos.ledger import Call, Entries, Operation, Status, Submission, Wanted
-from tests.chaos.recorder import RETURNED, Execution
+from tests.chaos.recorder import PULSE_SECONDS, RETURNED, Execution
 from tests.chaos.report import Report
 
 DAWN: Final = datetime(2026, 3, 1, 6, tzinfo=UTC)
@@ -115,11 +115,14 @@ class Tale:
         self.job |= {"error_count": 0, "crash_count": 0, "throttle_count": 0}
         return self
 
-    def run(self, *, began: float = 0.2, ended: float | None = 0.4, how: str | None = RETURNED) -> Self:
-        """Add an execution of the latest attempt, so many seconds after now."""
+    def run(
+        self, *, began: float = 0.2, ended: float | None = 0.4, how: str | None = RETURNED, alive: float = 0.0
+    ) -> Self:
+        """Add an execution of the latest attempt, so many seconds after now, with signs of life for `alive` seconds."""
         begun, attempt = self.now.timestamp(), self.job["attempt"]
         until = None if ended is None else begun + ended
-        self.executions.append(Execution(self.id, attempt, "t", self.job["task"], 1, begun + began, until, how))
+        seen = [begun + began + beat * PULSE_SECONDS for beat in range(int(alive / PULSE_SECONDS))]
+        self.executions.append(Execution(self.id, attempt, "t", self.job["task"], 1, begun + began, until, how, seen))
         return self
 
     def life(self, **changes: Any) -> Life:

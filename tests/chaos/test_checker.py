@@ -57,6 +57,19 @@ def asked(**facts: Any) -> Report:
     return judged(job, ledger=[acknowledged(job.id, jobs=(Wanted(**given | facts),))])
 
 
+def cancelled_after(alive: float) -> Report:
+    """Return what is said of a job whose cancel is asked for, and whose function lives for so long."""
+    return judged(
+        Tale().start().run(ended=None, how=None, alive=alive).tell("cancel_requested").wait(30)
+        .end(Event.CANCEL, Outcome.CANCELLED), cancel_seconds=4
+    )  # fmt: skip
+
+
+def lost_while_it_lived(alive: float) -> Report:
+    """Return what is said of a job that is rescued 10 s after its start, and whose function lives for so long."""
+    return judged(Tale().start().run(ended=None, how=None, alive=alive).lose().start().succeed(), fence_seconds=4)
+
+
 #: For each invariant: a legal history, and one that breaks it.
 CASES: dict[str, tuple[Report, Report]] = {
     "no-orphans": (judged(DONE), judged(replace(DONE.life(), job=None))),
@@ -111,6 +124,8 @@ CASES: dict[str, tuple[Report, Report]] = {
         judged(Tale().start().run(ended=60).err().move(Event.ENQUEUE).start().succeed()),
     ),
     "runs-within-its-attempt": (judged(DONE), judged(Tale().start().run(began=-1).lose().start().succeed())),
+    "stops-when-cancelled": (cancelled_after(4), cancelled_after(6)),
+    "stops-when-fenced": (lost_while_it_lived(14), lost_while_it_lived(17)),
     "success-was-run": (judged(DONE), judged(replace(DONE.life(), executions=[]))),
     "result-of-the-accepted": (judged(TRIED_TWICE), judged(TRIED_TWICE.life(result_attempt="1"))),
     "acknowledged-kept": (

@@ -71,6 +71,16 @@ def stored_by_both_tries() -> Report:
     return judged(first, second, ledger=[unanswered, answered], keys=[key_row("k", second.id)])
 
 
+def ran_on_after(event: Event, outcome: Outcome) -> Report:
+    """Return what is said of a function that lives for a minute after its attempt ended thus."""
+    return judged(Tale().start().run(ended=None, how=None, alive=60).end(event, outcome), fence_seconds=4)
+
+
+def held_still() -> Report:
+    """Return what is said of a function whose process is held still for a minute in which its job is rescued."""
+    return judged(Tale().start().run(ended=60, alive=5).lose().start().succeed(), fence_seconds=4)
+
+
 #: Another way to break each of these invariants.
 BROKEN: list[tuple[str, Report]] = [
     ("events-numbered", judged(Tale().tell("accept"))),
@@ -98,6 +108,8 @@ BROKEN: list[tuple[str, Report]] = [
     ("attempts-run-once", judged(Tale().run())),
     ("extra-executions-explained", judged(with_attempt(Tale().start().run().err().life(), 1, outcome=None))),
     ("runs-within-its-attempt", judged(Tale().start().run(ended=5).err())),
+    ("stops-when-fenced", ran_on_after(Event.CANCEL, Outcome.CANCELLED)),
+    ("stops-when-fenced", ran_on_after(Event.RELEASE, Outcome.INTERRUPTED)),
     ("success-was-run", judged(Tale().start().run(how="ValueError").end(Event.SUCCEED, Outcome.SUCCEEDED))),
     ("result-of-the-accepted", judged(DEAD.life(has_result=True))),
     ("result-of-the-accepted", judged(with_attempt(DONE.life(), 1, outcome=Outcome.LOST))),
@@ -149,6 +161,7 @@ LEGAL: dict[str, Report] = {
     "a retry that an operator did not wait for": judged(Tale().start().err().redrive().start().succeed()),
     "a retry that waited": judged(retried(waits=1)),
     "a job whose function returned after it was rescued": judged(Tale().start().run(ended=15).lose().start().succeed()),
+    "a function that was held still": held_still(),
     "a job that runs": judged(Tale().start().run(ended=None, how=None)),
     "a key that was taken while its holder's end was on the way": held_twice(apart=0.7),
     "a cancel that was asked for twice": cancelled_twice(),

@@ -6,6 +6,7 @@ The same history acted out by the build as it is breaks nothing.
 """
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -49,7 +50,10 @@ def test_a_planted_bug_is_caught_by_name(bug: Planted, database_url: str, tmp_pa
     )
 
     assert acted.returncode == 0, acted.stderr
-    assert acted.stdout.startswith(str(bad)), "another build was run"
+    run = json.loads(acted.stdout.partition("\n")[0])
+    assert {package: run[package] for package in bug.packages} == {
+        package: str(bad / package / "__init__.py") for package in bug.packages
+    }, "another build was run"
     report = judged(name, database_url, tmp_path)
     assert set(report.broken) == bug.breaks, report.violations
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.ledger import Call, Ledger, Operation, Status, Submission, Wanted, fingerprint, read_ledger
-from tests.chaos.recorder import RETURNED, Recorder, read_executions
+from tests.chaos.recorder import MOST_PULSE_SECONDS, RETURNED, Execution, Recorder, read_executions
+from tests.services.stack import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 JOB = uuid.UUID(int=7)
@@ -69,6 +70,29 @@ def test_an_execution_has_its_beginning_its_end_and_how_it_ended(tmp_path: Path)
     assert first.ended_at is not None
     assert first.began_at <= first.ended_at
     assert (second.attempt, second.token, second.how) == (2, "t:2", "ValueError")
+
+
+def test_an_execution_gives_signs_of_life_for_as_long_as_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "executions"
+
+    def lives() -> int:
+        return sum(len(execution.seen_at) for execution in read_executions(path))
+
+    with Recorder(path).execution(job_id=JOB, attempt=1, token="t", task="chaos.naps"):
+        eventually(lambda: lives() >= 2, 20, "two signs of life")
+
+    (execution,) = read_executions(path)
+    assert execution.ended_at is not None
+    assert execution.began_at < min(execution.seen_at) <= max(execution.seen_at) <= execution.ended_at
+
+
+def test_the_time_that_a_function_ran_is_told_by_its_signs_of_life() -> None:
+    execution = Execution(JOB, 1, "t", "chaos.naps", 1, began_at=10.0, seen_at=[10.5, 11.0, 71.0, 71.5])
+
+    assert execution.ran_after(0.0) == 0.5 + 0.5 + MOST_PULSE_SECONDS + 0.5
+    assert execution.ran_after(10.75) == 0.25 + MOST_PULSE_SECONDS + 0.5
+    assert execution.ran_after(71.25) == 0.25
+    assert execution.ran_after(80.0) == 0.0
 
 
 def test_an_execution_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
