@@ -1,13 +1,12 @@
 """The end of connections to PostgreSQL that hang: a thread that waits on one would keep the process from stopping."""
 
-import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import psycopg
 from sqlalchemy import Engine, event
+
+from jobs.link import hang_up
 
 
 def severable(engine: Engine) -> Callable[[], None]:
@@ -24,7 +23,6 @@ def severable(engine: Engine) -> Callable[[], None]:
 
     def sever() -> None:
         for connection in list(in_use.values()):
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
+            hang_up(connection)
 
     return sever

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
 from jobs.failpoints import passed, reached
+from jobs.link import Link, bound
 
 
 class DatabaseSettings(BaseSettings):
@@ -43,6 +44,14 @@ class DatabaseSettings(BaseSettings):
     database_statement_timeout_seconds: Annotated[
         float, Field(gt=0, le=3600, description="PostgreSQL ends a statement that runs longer")
     ] = 15.0
+    database_answer_seconds: Annotated[
+        float,
+        Field(
+            ge=0.1,
+            le=600,
+            description="How much later than that an answer may come, before its connection counts as lost",
+        ),
+    ] = 5.0
 
     @field_validator("database_url")
     @classmethod
@@ -62,7 +71,8 @@ def open_engine(
     """Return an engine whose pool is bounded and whose sessions cannot hang; it connects at first use.
 
     Every session speaks UTC, ends its own long statements and gives up idle transactions, so a process
-    that is paused inside a transaction does not hold its locks for ever.
+    that is paused inside a transaction does not hold its locks for ever. And no process waits for ever: a connection
+    on which an answer is overdue is closed, as if it had been cut.
     """
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
     statement_ms = int(settings.database_statement_timeout_seconds * 1000)
@@ -74,7 +84,7 @@ def open_engine(
         options += " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
         options += " -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=1000"
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             poolclass=QueuePool,
             pool_size=pool_size or settings.database_pool_size,
@@ -93,6 +103,17 @@ def open_engine(
         )
     except ArgumentError as error:
         raise ConfigurationError(f"DATABASE_URL: {error}") from None
+    bound(engine, settings.database_statement_timeout_seconds + settings.database_answer_seconds)
+    return engine
+
+
+def allow(connection: Connection, *, seconds: float) -> None:
+    """Let each statement on `connection` take so long; it is closed after its use, and nobody else gets it."""
+    link: Any = connection.connection.dbapi_connection
+    connection.detach()
+    connection.execute(text(f"SET statement_timeout = {int(seconds * 1000)}"))
+    if isinstance(link, Link) and link.answer_within is not None:
+        link.answer_within += seconds
 
 
 QUERY_CANCELED: Final = "57014"

@@ -72,13 +72,14 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
     catalogue = load_catalogue(app, tasks)
     name = chosen.node()
     engine = open_engine(database, application_name="penstock-worker", pool_size=2, hot=True)
-    pulse = open_engine(database, application_name="penstock-heartbeat", pool_size=1, hot=True)
+    brief = _within_a_lease(database, chosen.lease_seconds)
+    pulse = open_engine(brief, application_name="penstock-heartbeat", pool_size=1, hot=True)
     pool_process.enter(
         pool_process.PoolProcess(
             app=app,
             catalogue=catalogue,
             result_limit_bytes=chosen.result_limit_bytes,
-            open_database=lambda: open_engine(database, application_name="penstock-task", pool_size=1),
+            open_database=lambda: open_engine(brief, application_name="penstock-task", pool_size=1),
         )
     )
     instruments = Instruments(CollectorRegistry(), *METRICS)
@@ -108,6 +109,20 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
     keeper.claimed = ears.claimed
     heartbeat = Heartbeat(keeper, pulse, chosen, ears, lambda: tuple(app.amqp.queues.consume_from))
     return Parts(keeper, heartbeat, Drain(keeper, chosen.drain_seconds), ears, instruments, announce, leave)
+
+
+def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> DatabaseSettings:
+    """Return settings by which a silent link is noticed while there is time to extend the lease over a new one.
+
+    A lease of less than six seconds is too short for that: a healthy server is given two seconds all the same.
+    """
+    share = max(1.0, lease_seconds / 6)
+    return database.model_copy(
+        update={
+            "database_statement_timeout_seconds": min(database.database_statement_timeout_seconds, share),
+            "database_answer_seconds": min(database.database_answer_seconds, share),
+        }
+    )
 
 
 def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:

@@ -5,6 +5,7 @@ from typing import Final
 from alembic import context
 from sqlalchemy import text
 
+from jobs.database import allow
 from jobs.tables import metadata
 
 _LOCK: Final = 0x70656E73
@@ -12,7 +13,7 @@ _LOCK: Final = 0x70656E73
 
 connection = context.config.attributes["connection"]
 connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-connection.execute(text("SET LOCAL statement_timeout = '15min'"))
+allow(connection, seconds=900)
 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 # Waiting for the lock was the long part; a table lock must not make others wait behind us.
 connection.execute(text("SET LOCAL lock_timeout = '4s'"))

@@ -29,6 +29,7 @@ from tests.services.stack import eventually
 NOOP = b'{"task": "demo.noop"}'
 COMMIT = b"COMMIT\0"
 """The whole statement: BEGIN may speak of READ COMMITTED."""
+UNSURE = {"/problems/database-unavailable", "/problems/outcome-unknown"}
 
 
 @pytest.fixture
@@ -141,6 +142,51 @@ def test_while_postgresql_hangs_probes_and_metrics_answer_and_newcomers_are_sent
         eventually(lambda: person.submit().status_code == 202, 30, "intake is back")
         eventually(lambda: person.http.get("/ready").status_code == 200, 30, "it is ready")
         assert "penstock_workers_alive" in person.http.get("/metrics").text
+
+
+def test_links_that_are_silent_for_ever_cost_one_answer_each_at_the_most_and_nothing_is_stored_twice(
+    database_url: str, broker_url: str, proxy: Proxy
+) -> None:
+    settings = {"database_statement_timeout_seconds": 1, "database_answer_seconds": 1}
+    with (
+        running_api(proxy.through(database_url), broker_url, direct_url=database_url, **settings) as api,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        person = api.person()
+        job_id = person.accepted()
+        assert person.get(f"/jobs/{job_id}").status_code == 200
+        proxy.forget()
+        began = time.monotonic()
+
+        asked = [pool.submit(person.get, f"/jobs/{job_id}") for _ in range(2)]
+        sent = [pool.submit(person.send, NOOP, idempotency_key=key) for key in ("k", "l")]
+        answers = [one.result() for one in (*asked, *sent)]
+
+        assert time.monotonic() - began < PATIENCE + 10
+        assert {answer.status_code for answer in answers} <= {200, 202, 503}
+        assert {answer.json()["type"] for answer in answers if answer.status_code == 503} <= UNSURE
+        assert [person.send(NOOP, idempotency_key=key).status_code for key in ("k", "l")] == [202, 202]
+        assert person.get(f"/jobs/{job_id}").status_code == 200
+        eventually(lambda: person.http.get("/ready").status_code == 200, 30, "it is ready")
+        assert person.stored() == 3
+
+
+@pytest.mark.parametrize("headers", [{}, {"idempotency_key": "k"}], ids=["", "with a key"])
+def test_a_commit_that_is_never_answered_accepts_the_job_exactly_once(
+    database_url: str, broker_url: str, proxy: Proxy, headers: dict[str, str]
+) -> None:
+    settings = {"database_statement_timeout_seconds": 1, "database_answer_seconds": 1}
+    with running_api(proxy.through(database_url), broker_url, direct_url=database_url, **settings) as api:
+        person = api.person()
+        person.accepted()
+        proxy.mute(COMMIT)
+
+        answer = person.send(NOOP, **headers)
+
+        assert answer.status_code == 202
+        assert "idempotency-replayed" not in answer.headers
+        assert person.stored() == 2
+        scenes.assert_sound(person.engine, answer.json()["id"])
 
 
 # A COMMIT whose answer is lost

@@ -10,6 +10,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, text
 
 from deploy.stack.postgres import PostgresServer
+from jobs.database import allow
 from tests.services.databases import connect_to
 from tests.services.fixtures import administer
 
@@ -76,7 +77,7 @@ def million(postgres_server: PostgresServer, template_database: str) -> Iterator
 
 
 def _fill(connection: Connection) -> None:
-    connection.execute(text("SET LOCAL statement_timeout = '5min'"))
+    allow(connection, seconds=300)
     connection.execute(text("SET LOCAL maintenance_work_mem = '256MB'"))
     secondary = text("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'jobs' AND indexname <> 'jobs_pkey'")
     indexes = connection.execute(secondary).all()

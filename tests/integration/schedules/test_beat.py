@@ -10,9 +10,12 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.stack.home import ROOT
+from deploy.stack.ports import LOOPBACK
+from deploy.stack.postgres import PostgresServer
 from tests.integration.jobs import scenes
 from tests.integration.jobs.timetable import decided, get, jobs_of, put
 from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
 SECONDS = 40.0
@@ -28,7 +31,7 @@ def start(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Start]
     started: list[LocalProcess] = []
 
     def begin(*arguments: str, **own: str) -> LocalProcess:
-        environment = surroundings(DATABASE_URL=database_url, BROKER_URL=broker_url, **own)
+        environment = surroundings(**({"DATABASE_URL": database_url, "BROKER_URL": broker_url} | own))
         name = f"beat-{len(started)}"
         beat = LocalProcess(
             name, arguments, environment=environment, log=tmp_path / f"{name}.log", prompt="beat: Starting..."
@@ -104,3 +107,26 @@ def test_a_declaration_that_cannot_be_kept_stops_it_with_the_reason(tmp_path: Pa
 
     assert ended.returncode == 2
     assert "beat_schedule['x']: every_seconds" in ended.stderr
+
+
+@pytest.mark.parametrize("new_ones_pass", [True, False], ids=["new links are well", "new links are silent too"])
+def test_a_beat_whose_links_fall_silent_for_ever_goes_on_by_itself(
+    engine: Engine, start: Start, database_url: str, postgres_server: PostgresServer, new_ones_pass: bool
+) -> None:
+    put(engine, "each-second", every_seconds=1)
+    with Proxy(LOOPBACK, postgres_server.port) as proxy:
+        bounds = {"PENSTOCK_DATABASE_STATEMENT_TIMEOUT_SECONDS": "2", "PENSTOCK_DATABASE_ANSWER_SECONDS": "1"}
+        beat = start(*OURS, DATABASE_URL=proxy.through(database_url), **bounds)
+        eventually(lambda: _rung(engine, "each-second") >= 2, SECONDS, "it fires and rings")
+
+        if new_ones_pass:
+            proxy.forget()
+        else:
+            proxy.swallow()
+            eventually(lambda: beat.logs().count("database_unavailable") > 3, SECONDS, "it says that it waits")
+            proxy.heal()
+        before = len(jobs_of(engine, "each-second"))
+
+        eventually(lambda: len(jobs_of(engine, "each-second")) >= before + 3, SECONDS, "it fires again")
+        eventually(lambda: _rung(engine, "each-second") >= before + 3, SECONDS, "it rings again")
+        beat.teardown()
