@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import measures, schedules
+from tests.bench import backlog, measures, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -45,6 +45,7 @@ class Contest:
             "drain": self._drain,
             "latency": self._latency,
             "schedules": self._schedules,
+            "backlog": self._backlog,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -121,6 +122,34 @@ class Contest:
         return [
             self._pair("schedules_late", titles[0], late, None, Wanted(p99_ms=1000)),
             self._pair("schedules_idle", titles[1], rest, None, Wanted(cpu_percent=5)),
+        ]
+
+    def _backlog(self) -> list[Measure]:
+        """Penstock beside itself: with many jobs waiting, and with few."""
+        stack, options = self._penstock, self.options
+        if stack is None:
+            return []
+        found: dict[int, list[backlog.Rounds]] = {options.backlog_jobs: [], backlog.FEW: []}
+        for number, count in [(n, count) for n in range(1, options.rounds + 1) for count in found]:
+            self.tell(f"backlog, round {number} of {options.rounds}: {count:,} jobs wait")
+            try:
+                stack.reset()
+                found[count].append(backlog.look(stack, options, self.client, self.home, count))
+            finally:
+                stack.stop()
+        titles = {"intake": "intake", "drain": "drain", "urgent": "POST to start of an urgent job"}
+        wanted = {"intake": Wanted(ratio=0.5), "drain": Wanted(ratio=0.9), "urgent": Wanted(ratio=0.5)}
+        return [
+            Measure(
+                f"backlog_{name}",
+                f"{title} beside {options.backlog_jobs:,} waiting jobs, and beside {backlog.FEW:,}",
+                *(
+                    Side(f"{count:,} waiting", tuple(getattr(rounds, name) for rounds in taken))
+                    for count, taken in found.items()
+                ),
+                wanted[name],
+            )
+            for name, title in titles.items()
         ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:

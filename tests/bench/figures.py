@@ -40,6 +40,10 @@ class Round:
     cpu_percent: float | None = None
     """Of one core."""
     rss_mb: float | None = None
+    rss_growth_percent: float | None = None
+    """Of all processes together, while it was measured."""
+    broker_depth: int | None = None
+    """Messages in the broker before the workers started."""
     refused: int = 0
     capacity_per_second: float | None = None
     asked_per_second: float | None = None

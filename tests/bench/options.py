@@ -6,6 +6,7 @@ from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
 MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
+ON_REQUEST = ("backlog",)
 SIDES = ("penstock", "baseline")
 
 
@@ -30,6 +31,8 @@ class Options:
     workers: int = 2
     concurrency: int = 2
     drain_jobs: int = 10_000
+    backlog_jobs: int = 1_000_000
+    backlog_seconds: float = 10.0
     latency_jobs: int = 300
     due_schedules: int = 1000
     idle_schedules: int = 100_000
@@ -52,11 +55,16 @@ QUICK = Options(
     batch_connections=(4,),
     warm_seconds=0.3,
     drain_jobs=200,
+    backlog_jobs=3000,
+    backlog_seconds=1.0,
     latency_jobs=10,
     due_schedules=50,
     idle_schedules=1000,
     idle_seconds=2.0,
 )
+
+
+_ONLY = f"a comma-separated part of {','.join(MEASURES)}, and on request alone {','.join(ON_REQUEST)}"
 
 
 def parse(argv: list[str] | None = None) -> Options:
@@ -66,7 +74,7 @@ def parse(argv: list[str] | None = None) -> Options:
         description="Measure Penstock beside a hand-built stack and plain Celery, in one run, in turns.",
     )
     parser.add_argument("--quick", action="store_true", help="small counts: shows that it runs, not how fast")
-    parser.add_argument("--only", type=_names(MEASURES), help=f"a comma-separated part of {','.join(MEASURES)}")
+    parser.add_argument("--only", type=_names(MEASURES + ON_REQUEST), help=_ONLY)
     parser.add_argument("--sides", type=_names(SIDES), help="measure one side alone, to profile it")
     parser.add_argument("--broker", choices=("rabbitmq", "valkey"), help="default: rabbitmq")
     parser.add_argument("--client", choices=("auto", "wrk", "python"), help="default: wrk where it is installed")
@@ -76,6 +84,7 @@ def parse(argv: list[str] | None = None) -> Options:
     parser.add_argument("--workers", type=_positive, help="Celery workers on both sides; default 2")
     parser.add_argument("--concurrency", type=_positive, help="prefork children of each worker; default 2")
     parser.add_argument("--drain-jobs", type=_positive, help="default 10,000")
+    parser.add_argument("--backlog-jobs", type=_positive, help="default 1,000,000")
     parser.add_argument("--latency-jobs", type=_positive, help="default 300")
     parser.add_argument("--intake-seconds", type=float, help="of load in each round; default 6")
     parser.add_argument("--keep", action="store_true", default=None, help="leave the temporary folder with its logs")

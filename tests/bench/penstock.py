@@ -87,16 +87,21 @@ class Penstock(HttpStack, DrainStack):
                 raise NeverHappenedError("Penstock refused a batch")
 
     def is_filled(self) -> bool:
-        before, self._rung = self._rung, int(self._ask("SELECT count(*) FROM jobs WHERE rung_at IS NOT NULL"))
+        before, self._rung = self._rung, int(self.ask("SELECT count(*) FROM jobs WHERE rung_at IS NOT NULL"))
         return before == self._rung
 
     def finished(self) -> int:
-        return int(self._ask("SELECT count(*) FROM jobs WHERE state = 'succeeded'"))
+        return int(self.ask("SELECT count(*) FROM jobs WHERE state = 'succeeded'"))
 
     def last_finish(self) -> float:
-        return float(self._ask("SELECT extract(epoch FROM max(finished_at)) FROM jobs"))
+        return float(self.ask("SELECT extract(epoch FROM max(finished_at)) FROM jobs"))
 
-    def _ask(self, question: str) -> Any:
+    def process(self, name: str) -> psutil.Process:
+        """One of its programs."""
+        return psutil.Process(self.programs.pid(name))
+
+    def ask(self, question: str) -> Any:
+        """The first field that the database answers with."""
         with self.watch() as connection:
             row = connection.execute(question).fetchone()
         return row[0] if row else 0

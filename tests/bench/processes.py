@@ -48,6 +48,17 @@ class Programs:
             child.kill()
             self._running.remove(child)
 
+    def pids(self) -> list[int]:
+        """The main processes of those that run."""
+        return [child.pid for child in self._running if child.pid is not None]
+
+    def pid(self, name: str) -> int:
+        """The main process of one program; raises NeverHappenedError when it has ended."""
+        found = [child.pid for child in self._running if child.name == name and child.pid is not None]
+        if not found:
+            raise NeverHappenedError(f"{name} does not run")
+        return found[0]
+
     def check(self) -> None:
         """All of them run; raises NeverHappenedError with the end of a log otherwise."""
         for child in self._running:

@@ -16,7 +16,8 @@ OVERLOAD = (
     "capacity_per_second", "asked_per_second", "refusal_percent", "refusal_p99_ms", "client_late_p99_ms",
     "recovery_seconds",
 )  # fmt: skip
-FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_percent", "rss_mb", *OVERLOAD)
+BACKLOG = ("rss_growth_percent", "broker_depth")
+FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_percent", "rss_mb", *BACKLOG, *OVERLOAD)
 WANTED = {
     "ratio": "ratio >= {:g}",
     "per_second": ">= {:,g}/s",
@@ -134,6 +135,10 @@ def _cell(side: Side | None, *, show_name: bool) -> str:
     cpu, rss = side.median("cpu_percent"), side.median("rss_mb")
     if cpu is not None and rss is not None:
         lines.append(f"{cpu:.1f} % of a core, {rss:.0f} MB")
+    growth, held = (side.median(figure) for figure in BACKLOG)
+    if growth is not None and held is not None:
+        lines.append(f"beat {cpu or 0:.1f} % of a core, memory {growth:+.1f} %")
+        lines.append(f"{held:,.0f} messages in the broker")
     lines += _overload(side)
     if side.refused:
         lines.append(f"{side.refused} refused")
