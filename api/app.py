@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from starlette.types import Receive, Scope, Send
 
@@ -37,7 +36,8 @@ from jobs.errors import ConfigurationError
 from jobs.model import JobId
 from jobs.release import release_version
 from jobs.telemetry import logs
-from jobs.telemetry.metrics import Instruments
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.window import Backlog, Window
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
@@ -45,21 +45,6 @@ from tasks.dispatch import Dispatcher
 from tasks.publisher import DoorbellPublisher
 from tasks.settings import TaskSettings
 
-METRICS: Final = (
-    "http_requests",
-    "http_request_seconds",
-    "requests_refused",
-    "connections",
-    "requests_under_way",
-    "readers_waiting",
-    "jobs_accepted",
-    "jobs_replayed",
-    "group_commit_size",
-    "commit_wait_seconds",
-    "doorbells_rung",
-    "doorbells_failed",
-    "occurrences",
-)
 BATCHES_AT_ONCE: Final = 4
 """Batches that one process works on at the same time; each holds a connection."""
 KEYS_AT_ONCE: Final = 2
@@ -119,7 +104,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
     engines = Engines.of(database)
-    instruments = Instruments(CollectorRegistry(), *METRICS)
+    instruments = instruments_of(Process.API)
     dispatcher = Dispatcher(DoorbellPublisher(url, tasks.queues), _give_back(engines.aside), instruments)
     commits = GroupCommit(
         engines.writer,

@@ -80,8 +80,8 @@ class Edge:
         key = (method, route, status)
         found = self._known.get(key)
         if found is None:
-            count, histogram = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
-            found = self._known[key] = (count, histogram)
+            labels = (method, route, str(status))
+            found = self._known[key] = (self._requests.labels(*labels), self._seconds.labels(*labels))
         return found
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:

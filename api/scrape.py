@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from jobs import registry, search
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
-from jobs.telemetry.metrics import CONTRACT, PREFIX
+from jobs.telemetry.contract import CONTRACT, PREFIX
+from jobs.telemetry.process import tell_facts
 
 _MEANING: Final = {metric.name: metric.meaning for metric in CONTRACT}
 
@@ -54,24 +55,38 @@ def _forget_the_dead(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+class Siblings(Collector):
+    """What the processes that share a port have counted, added up."""
+
+    def __init__(self, own: CollectorRegistry, folder: Path) -> None:
+        """Add up what lies in `folder`; `own` knows which metrics there are."""
+        self._own = own
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all metrics, those too that nobody has counted yet."""
+        _forget_the_dead(self._folder)
+        summed = MultiProcessCollector(None, path=str(self._folder)).collect()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        found = {family.name: family for family in summed}
+        for family in self._own.collect():
+            yield found.get(family.name) or Metric(family.name, family.documentation, family.type)
+
+
 class Scrape:
     """Renders the metrics of the API."""
 
     def __init__(self, own: CollectorRegistry, engine: Engine) -> None:
         """Render `own`, or, where several processes share the port, what all of them wrote."""
-        self._own = own
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._counts = CollectorRegistry()
+        self._counts.register(Siblings(own, Path(folder)) if folder else own)
+        tell_facts(self._counts, main=os.getppid() if folder else None)
         self._queues = CollectorRegistry()
         self._queues.register(QueuesCollector(engine))
 
     def counts(self) -> bytes:
-        """Return what the processes have counted themselves."""
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if not folder:
-            return generate_latest(self._own)
-        _forget_the_dead(Path(folder))
-        shown = CollectorRegistry()
-        MultiProcessCollector(shown)  # type: ignore[no-untyped-call]  # the library leaves it untyped
-        return generate_latest(shown)
+        """Return what the processes have counted themselves, and what they are."""
+        return generate_latest(self._counts)
 
     def queues(self) -> bytes:
         """Return what only PostgreSQL knows."""

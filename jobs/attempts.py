@@ -88,6 +88,7 @@ def _start_statement() -> Any:
             jobs.c.request_id,
             jobs.c.traceparent,
             jobs.c.created_at,
+            jobs.c.run_at,
             jobs.c.started_at,
             jobs.c.lease_expires_at,
         )
@@ -136,6 +137,7 @@ def _attempt(row: RowMapping) -> Attempt:
         request_id=row["request_id"],
         traceparent=row["traceparent"],
         created_at=row["created_at"],
+        run_at=row["run_at"],
         started_at=row["started_at"],
         lease_expires_at=row["lease_expires_at"],
     )

@@ -167,6 +167,8 @@ class Attempt:
     request_id: str | None
     traceparent: str | None
     created_at: datetime
+    run_at: datetime
+    """When it was due: a job's first attempt at its acceptance or later, another when its wait was over."""
     started_at: datetime
     lease_expires_at: datetime
 

@@ -4,14 +4,15 @@ import time
 from typing import Any, Final
 
 from celery import Celery, signals
-from prometheus_client import CollectorRegistry
 
 from jobs import failpoints
 from jobs.database import DatabaseSettings, open_engine
 from jobs.errors import ConfigurationError
 from jobs.telemetry import logs
-from jobs.telemetry.metrics import Instruments
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import instruments_of
 from jobs.telemetry.monitor import serve
+from jobs.telemetry.process import tell_facts
 from schedules.firing import Firing
 from schedules.pulse import Pulse
 from schedules.ringing import Ringing
@@ -22,7 +23,6 @@ from tasks.app import celery_app, settings
 from tasks.publisher import DoorbellPublisher
 from tasks.settings import TaskSettings
 
-METRICS: Final = ("upkeep", "upkeep_seconds", "occurrences", "schedule_lateness_seconds", "jobs_accepted")
 STALE_AFTER: Final = 30.0
 """Seconds without a finished round after which beat is not ready."""
 _KEPT: Final = "penstock_pulse"
@@ -34,7 +34,8 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     if tasks.broker_url is None:
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
-    instruments = Instruments(CollectorRegistry(), *METRICS)
+    instruments = instruments_of(Process.BEAT)
+    tell_facts(instruments.registry)
     engine = open_engine(database, application_name="penstock-beat", pool_size=2)
     ringing = Ringing(
         engine=engine,

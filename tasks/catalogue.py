@@ -95,6 +95,10 @@ class Catalogue:
                 errors=[{"field": "task", "message": "is not installed"}],
             ) from None
 
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a task of that name is installed."""
+        return name in self._specs
+
     def __iter__(self) -> typing.Iterator[TaskSpec]:
         """Go through the tasks in the order of their names."""
         return iter(sorted(self._specs.values(), key=lambda spec: spec.name))

@@ -50,6 +50,7 @@ def attempt(**changes: Any) -> Attempt:
         "request_id": None,
         "traceparent": None,
         "created_at": now,
+        "run_at": now,
         "started_at": now,
         "lease_expires_at": now + timedelta(seconds=30),
     }

@@ -10,15 +10,16 @@ from typing import Any, Final
 
 from billiard.util import get_logger
 from celery import Celery, signals
-from prometheus_client import CollectorRegistry
 
 from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError, DatabaseUnavailable
 from jobs.release import release_version
 from jobs.telemetry import logs
-from jobs.telemetry.metrics import Instruments
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.monitor import serve
+from jobs.telemetry.process import tell_facts
 from tasks import discovery
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
@@ -35,20 +36,6 @@ from worker.redis_lists import ListTransport
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep
 from worker.threads import DrainStep, Threads, end_with
-
-METRICS: Final = (
-    "attempts_started",
-    "attempts_finished",
-    "attempts_fenced",
-    "consumer_restarts",
-    "doorbells_idle",
-    "doorbells_left",
-    "messages_unreadable",
-    "queue_wait_seconds",
-    "run_seconds",
-    "slots",
-    "slots_busy",
-)
 
 #: Celery's own lines about what we tell ourselves, and with better facts.
 _QUIET: Final = ("celery.app.trace", "celery.worker.strategy")
@@ -82,7 +69,8 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
             open_database=lambda: open_engine(brief, application_name="penstock-task", pool_size=1),
         )
     )
-    instruments = Instruments(CollectorRegistry(), *METRICS)
+    instruments = instruments_of(Process.WORKER)
+    tell_facts(instruments.registry)
     keeper = Keeper(
         worker=name,
         ledger=Ledger(engine, name, timedelta(seconds=chosen.lease_seconds)),

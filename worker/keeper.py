@@ -16,12 +16,13 @@ import structlog
 
 from jobs.errors import DatabaseUnavailable, UnknownTask
 from jobs.failpoints import reached
-from jobs.model import Attempt, JobId, Settlement, Verdict
+from jobs.model import JobId, Settlement, Verdict
 from jobs.retry import RetryPolicy
 from jobs.telemetry.metrics import Instruments
 from tasks.catalogue import Catalogue
 from tasks.messages import Ring
 from worker.admission import Admission, Doorbell, Waiting
+from worker.counting import Counting
 from worker.execution import Ending, How
 from worker.ledger import Ledger
 from worker.running import Running, Settled, tell
@@ -54,6 +55,7 @@ class Keeper:
         self._ledger = ledger
         self._catalogue = catalogue
         self._instruments = instruments
+        self._counting = Counting(instruments, catalogue)
         self._news = threading.Condition()
         self._admission = Admission(slots)
         self._endings: deque[Running] = deque()
@@ -262,7 +264,7 @@ class Keeper:
             self._running |= {(one.attempt.job_id, one.attempt.number): one for one in fresh}
         self.launches.extend(fresh)
         self._deal_with(chosen)
-        self._count_started(begun, idle=len(chosen) - len(begun))
+        self._counting.started(begun, idle=len(chosen) - len(begun))
 
     def _start_apart(self, chosen: list[Waiting]) -> None:
         """Start each by itself after an error that nobody foresaw; the one that it strikes again is left to upkeep."""
@@ -273,15 +275,6 @@ class Keeper:
         with self._news:
             self._busy -= len(chosen)
         self._deal_with(chosen)
-
-    def _count_started(self, begun: list[Attempt], *, idle: int) -> None:
-        for attempt in begun:
-            labels = (attempt.task, attempt.queue)
-            self._instruments["attempts_started"].labels(*labels).inc()
-            if attempt.number == 1:
-                waited = (attempt.started_at - attempt.created_at).total_seconds()
-                self._instruments["queue_wait_seconds"].labels(*labels).observe(max(waited, 0.0))
-        self._instruments["doorbells_idle"].inc(idle)
 
     def _deal_with(self, chosen: list[Waiting]) -> None:
         for waiting in chosen:
@@ -337,12 +330,7 @@ class Keeper:
         return judge(running.attempt, ending, policy, cancel_asked=running.cancel_seen_at is not None)
 
     def _conclude(self, running: Running, verdict: Verdict | None) -> None:
-        labels = (running.attempt.task, running.attempt.queue)
-        if verdict is None:
-            self._instruments["attempts_fenced"].labels(*labels).inc()
-        else:
-            self._instruments["attempts_finished"].labels(*labels, verdict.outcome.value).inc()
-            self._instruments["run_seconds"].labels(*labels).observe(time.monotonic() - running.since)
+        self._counting.ended(running, verdict)
         if self.watched:
             self.settled.append(Settled(running, verdict))
 

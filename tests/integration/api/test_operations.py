@@ -7,14 +7,14 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from api.scrape import Scrape
 from jobs import registry
 from jobs.database import transaction
-from jobs.telemetry.metrics import CONTRACT, PREFIX
+from jobs.telemetry.contract import PREFIX, Process, told_by
+from jobs.telemetry.metrics import instruments_of
 from tests.integration.jobs import scenes
 from tests.services.api import Api, Person, running_api
 
@@ -136,15 +136,14 @@ def test_metrics_are_read_by_prometheus_and_are_those_of_the_contract(person: Pe
     person.accepted()
     answer = person.http.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    contract = {PREFIX + one.name: one for one in CONTRACT}
+    contract = {PREFIX + one.name: one for one in told_by(Process.API)}
 
     assert answer.headers["content-type"].startswith("text/plain; version=")
-    assert families.keys() <= contract.keys()
-    assert families.keys() >= {PREFIX + name for name in ("jobs", "workers_alive", "http_requests", "jobs_accepted")}
-    for name, family in families.items():
-        assert (family.type, family.documentation) == (contract[name].kind, contract[name].meaning)
-        for sample in family.samples:
-            assert sample.labels.keys() - {"le"} == set(contract[name].labels)
+    assert {name for name in families if not name.startswith(("python_", "process_"))} == contract.keys()
+    for name, row in contract.items():
+        assert (families[name].type, families[name].documentation) == (row.kind, row.meaning)
+        for sample in families[name].samples:
+            assert sample.labels.keys() - {"le"} == set(row.labels)
 
 
 def test_requests_are_counted_by_route_and_never_by_path(person: Person) -> None:
@@ -191,12 +190,12 @@ def test_the_gauges_of_a_process_that_is_gone_are_forgotten_and_its_counts_are_n
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     told = (
-        "from jobs.telemetry.metrics import *; made = Instruments(CollectorRegistry()); "
+        "from jobs.telemetry.metrics import *; made = instruments_of(Process.API); "
         "made['connections'].set(7); made['doorbells_rung'].inc(3)"
     )
     subprocess.run([sys.executable, "-c", told], check=True, timeout=60)
 
-    counts = Scrape(CollectorRegistry(), api.engine).counts().decode()
+    counts = Scrape(instruments_of(Process.API).registry, api.engine).counts().decode()
 
     assert "penstock_doorbells_rung_total 3.0" in counts
     assert "penstock_connections 7.0" not in counts

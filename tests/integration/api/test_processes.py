@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.ports import free_port
-from jobs.telemetry.metrics import CONTRACT, PREFIX
+from jobs.telemetry.contract import PREFIX, Process, told_by
 from tests.integration.api.test_idempotency import fire
 from tests.services.api import Person
 from tests.services.databases import connect_to
@@ -20,6 +21,7 @@ from tests.services.stack import eventually
 
 PROMPT = "Application startup complete"
 CANARY = "canary-8417"
+STANDARD = ("python_", "process_")
 
 
 class Served:
@@ -79,11 +81,59 @@ def test_two_hundred_requests_at_once_with_one_key_on_two_processes_make_one_job
     assert person.stored() == 1
     assert len(pids) == 1
     # Both processes were at work, and either of them tells the counts of both.
-    assert counted[PREFIX + "jobs_accepted"] == 1
     assert counted[PREFIX + "jobs_replayed"] == 199
-    assert counted.keys() <= {PREFIX + metric.name for metric in CONTRACT}
+    ours = {name for name in counted if not name.startswith(STANDARD)}
+    assert ours == {PREFIX + metric.name for metric in told_by(Process.API)}
     person.http.close()
     engine.dispose()
+
+
+def sample(pair: Served, name: str, **labels: str) -> float:
+    """Return the one sample of that name and those labels, which whichever process answers tells."""
+    families = text_string_to_metric_families(httpx.get(f"{pair.url}/metrics", timeout=30).text)
+    found = [one for family in families for one in family.samples if one.name == name]
+    return sum(one.value for one in found if labels.items() <= one.labels.items())
+
+
+def test_counts_outlive_the_process_that_counted_and_its_gauges_do_not(pair: Served) -> None:
+    asked = {"route": "/health", "status": "200"}
+    for _ in range(40):
+        assert httpx.get(f"{pair.url}/health").status_code == 200
+    eventually(lambda: sample(pair, "penstock_http_requests_total", **asked) == 40, 20, "all are counted")
+    parent = psutil.Process(pair.process.pid)
+    cpu = sample(pair, "process_cpu_seconds_total")
+    first = {child.pid for child in parent.children() if "spawn_main" in " ".join(child.cmdline())}
+
+    for pid in first:
+        psutil.Process(pid).kill()
+    eventually(lambda: pair.process.logs().count(PROMPT) == 4, 60, "both processes were replaced")
+    eventually(lambda: sample(pair, "penstock_connections") >= 1, 20, "the new ones look at their connections")
+
+    assert sample(pair, "penstock_http_requests_total", **asked) == 40
+    assert sample(pair, "process_cpu_seconds_total") >= cpu
+    assert sample(pair, "penstock_build_info") == 1
+    assert sample(pair, "penstock_connections") <= 5
+
+
+def test_the_folder_of_the_counts_goes_with_the_processes_and_one_left_behind_at_the_next_start(
+    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with Served(database_url, broker_url, folder, api_processes=2) as served:
+        assert len(list(folder.glob("penstock-metrics-*"))) == 1
+        family = psutil.Process(served.process.pid).children(recursive=True)
+        served.process.kill("SIGKILL")
+        psutil.wait_procs(family, 20)
+        assert len(list(folder.glob("penstock-metrics-*"))) == 1
+
+    with Served(database_url, broker_url, tmp_path, api_processes=2) as served:
+        assert len(list(folder.glob("penstock-metrics-*"))) == 1
+        served.process.kill("SIGTERM")
+        served.process.wait(20)
+
+    assert list(folder.glob("penstock-metrics-*")) == []
 
 
 def test_a_process_that_is_told_to_stop_commits_what_it_took_and_leaves_nothing(

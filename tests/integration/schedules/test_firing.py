@@ -7,15 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from deploy.stack.ports import free_port
 from jobs.planning import firing as rounds
 from jobs.planning.words import CatchUp
-from jobs.telemetry.metrics import Instruments
-from schedules.app import METRICS
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import Instruments, instruments_of
 from schedules.firing import Firing
 from schedules.pulse import Pulse
 from schedules.ringing import Ringing
@@ -36,7 +35,7 @@ SETTINGS = ScheduleSettings(missed_after_seconds=60, upkeep_seconds=0.5)
 
 @pytest.fixture
 def instruments() -> Instruments:
-    return Instruments(CollectorRegistry(), *METRICS)
+    return instruments_of(Process.BEAT)
 
 
 @pytest.fixture

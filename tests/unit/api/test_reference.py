@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from api.app import METRICS
 from api.problems import PROBLEMS
-from jobs.telemetry.metrics import CONTRACT, PREFIX
 from tests.unit.api.pages import DOCS, rows
 
 ROUTING = {"not-found": 404, "method-not-allowed": 405}
@@ -26,20 +24,6 @@ def test_every_problem_is_on_the_page_with_its_status_meaning_and_cure() -> None
 def test_a_problem_that_passes_says_when_to_come_back() -> None:
     for problem in PROBLEMS.values():
         assert (problem.status in {429, 503}) == (problem.retry_after_seconds is not None)
-
-
-def test_every_metric_is_on_the_page_as_the_contract_has_it() -> None:
-    page = [row[:4] for row in rows("metrics.md")]
-
-    assert page == [
-        [PREFIX + metric.name, metric.kind, ", ".join(metric.labels) or "none", metric.meaning] for metric in CONTRACT
-    ]
-
-
-def test_the_page_says_which_metrics_the_api_gives() -> None:
-    given = {row[0].removeprefix(PREFIX) for row in rows("metrics.md") if "api" in row[4]}
-
-    assert given == {*METRICS, "jobs", "workers_alive"}
 
 
 @pytest.mark.parametrize("page", ["problems.md", "metrics.md", "http.md"])

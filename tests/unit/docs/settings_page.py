@@ -22,6 +22,7 @@ from deploy.stack.home import ROOT
 from jobs.database import DatabaseSettings
 from jobs.failpoints import FailPointSettings
 from jobs.telemetry.logs import LogSettings
+from jobs.telemetry.metrics import MetricsSettings
 from schedules.settings import ScheduleSettings
 from tasks.library.settings import HttpSettings, SmtpSettings
 from tasks.settings import TaskSettings
@@ -38,6 +39,7 @@ CLASSES: Final = (
     ("Beat", ScheduleSettings, "beat"),
     ("Fail-points", FailPointSettings, "API, workers, beat"),
     ("Logs", LogSettings, "API, workers, beat"),
+    ("Metrics", MetricsSettings, "API, workers, beat"),
     ("`http.request`", HttpSettings, "workers"),
     ("`email.send`", SmtpSettings, "workers"),
 )
