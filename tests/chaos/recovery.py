@@ -3,17 +3,44 @@
 A job has gone on with its first event after the blow that shows work: its next start, or the end of its attempt or of
 itself. Asked for are the jobs in flight in what was struck, and all that could have run at that moment and did not yet:
 a doorbell may have been on its way there. A request has gone on when its client had its answer.
+
+Each kind has a bound. Who went on later than that after the end of the fault, or never did, is told by name.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
+from jobs.state import JobState
+from tests.chaos.client import Flight
 from tests.chaos.faults.scene import Strike
-from tests.chaos.tables import Tables
+from tests.chaos.schedule import Kind
+from tests.chaos.tables import Due, Tables
 
 WENT_ON: Final = ("start", "succeed", "fail", "retry", "cancel", "expire", "redrive")
+
+
+RECOVERY_SECONDS: Final = 30.0
+"""After a fault and a lease, by which a job must have gone on, whatever other faults do meanwhile."""
+_MORE: Final[Mapping[Kind, float]] = {
+    Kind.KILL_BROKER: 15.0,
+    Kind.RESTART_BROKER: 15.0,
+    Kind.ALARM_BROKER: 15.0,
+    Kind.SILENCE: 15.0,
+}
+"""Where connections must first be found dead or made anew, and what was rung may have to be rung again."""
+LINE_SECONDS: Final = 30.0
+"""What stood in a line may wait so much longer: who is more urgent and comes later goes first."""
+TURNS: Final = 10.0
+"""Jobs a second that run even on a machine with much else to do: what stood in a line may wait for those before it."""
+
+
+def bound(kind: Kind, lease_seconds: float) -> float:
+    """Return within how many seconds after such a fault every job that ran, and every request, has gone on."""
+    return lease_seconds + RECOVERY_SECONDS + _MORE.get(kind, 0.0)
 
 
 @dataclass
@@ -25,6 +52,10 @@ class Felt:
     """One for each job and request that went on."""
     stuck: int = 0
     """How many never did."""
+    bound: float = 0.0
+    """Seconds after its end by which all must have."""
+    late: list[str] = field(default_factory=list)
+    """Who did later, or never."""
 
     @property
     def recovery(self) -> float | None:
@@ -32,21 +63,48 @@ class Felt:
         return max(self.seconds) if self.seconds and not self.stuck else None
 
 
-def felt(strike: Strike, tables: Tables) -> Felt:
+Waited = tuple[str, float, float | None]
+"""Who, how many seconds more it may wait for its turn, and after how many it went on; None: never."""
+
+
+def felt(strike: Strike, tables: Tables, lease_seconds: float) -> Felt:
     """Return how long the fault was felt, as the table of events and the clients tell."""
-    found = Felt(strike)
+    found = Felt(strike, bound=bound(strike.fault.kind, lease_seconds))
     if strike.at is None:
         return found
     seen = [*strike.touched, *strike.waiting]
     went_on = tables.progress(seen, WENT_ON)
-    found.seconds = [max(0.0, (at - strike.at).total_seconds()) for at in went_on.values()]
-    found.stuck = len(seen) - len(went_on)
-    for flight in strike.flights:
-        if flight.answered_at is None:
-            found.stuck += 1
-        else:
-            found.seconds.append(max(0.0, (flight.answered_at - strike.at).total_seconds()))
+    waited = _waited(strike, strike.at, seen, went_on)
+    found.seconds = [seconds for _, _, seconds in waited if seconds is not None]
+    found.stuck = len(waited) - len(found.seconds)
+    found.late = list(_late(strike, waited, strike.lasted + found.bound))
     return found
+
+
+def _late(strike: Strike, waited: Sequence[Waited], most: float) -> Iterator[str]:
+    fault = strike.fault
+    for who, turn, seconds in waited:
+        if seconds is None or seconds > most + turn:
+            when = "never" if seconds is None else f"after {seconds:.1f} s"
+            yield f"{fault.kind} {fault.where} at {fault.at:g} s: {who} went on {when}, and had {most + turn:.1f} s"
+
+
+def _waited(strike: Strike, at: datetime, seen: Sequence[Due], went_on: Mapping[UUID, datetime]) -> list[Waited]:
+    line = LINE_SECONDS + sum(due.state != JobState.RUNNING for due in seen) / TURNS
+    jobs = (
+        (f"job {due.id}", 0.0 if due.state == JobState.RUNNING else line, _since(at, went_on.get(due.id)))
+        for due in seen
+    )
+    return [*jobs, *_requests(strike.flights, at)]
+
+
+def _requests(flights: Sequence[Flight], at: datetime) -> Iterator[Waited]:
+    for flight in flights:
+        yield f"a request for {flight.jobs} jobs to {flight.api}", 0.0, _since(at, flight.answered_at)
+
+
+def _since(at: datetime, instant: datetime | None) -> float | None:
+    return None if instant is None else max(0.0, (instant - at).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +123,11 @@ class Summary:
     p99: float | None
     max: float | None
     """Seconds until a job or request went on."""
+    bound: float
+    """By which it must have, counted from the end of the fault."""
     stuck: int
+    late: int
+    """How many went on later than that, or never."""
 
 
 def summarise(kind: str, all_felt: Sequence[Felt]) -> Summary:
@@ -80,7 +142,9 @@ def summarise(kind: str, all_felt: Sequence[Felt]) -> Summary:
         p50=percentile(seconds, 0.5),
         p99=percentile(seconds, 0.99),
         max=seconds[-1] if seconds else None,
+        bound=max((felt_.bound for felt_ in all_felt), default=0.0),
         stuck=sum(felt_.stuck for felt_ in all_felt),
+        late=sum(len(felt_.late) for felt_ in all_felt),
     )
 
 

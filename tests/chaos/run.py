@@ -174,7 +174,7 @@ class Run:
             versions=versions() | self.plant.versions(),
             setup=self._setup(),
             checked=checked,
-            felt=[felt(strike, self._tables) for strike in strikes],
+            felt=[felt(strike, self._tables, self._options.lease_seconds) for strike in strikes],
             submitted=self._load.submitted,
             answers=dict(self._load.answers.most_common()),
             operations=dict(self._load.operations),

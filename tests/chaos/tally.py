@@ -13,13 +13,15 @@ from tests.chaos.faults.scene import Strike
 from tests.chaos.options import Options
 from tests.chaos.parts import Death
 from tests.chaos.recovery import Felt, Summary, summarise
-from tests.chaos.report import Counts, Report
+from tests.chaos.report import KEPT, Counts, Report
 from tests.chaos.schedule import Card, cards
 
-HEADS: Final = ("fault", "count", "jobs touched", "jobs waiting", "longest", "recovery p50", "p99", "max")
+HEADS: Final = ("fault", "count", "jobs touched", "jobs waiting", "longest", "recovery p50", "p99", "max", "bound")
 LEGEND: Final = (
     "Touched: in flight in what was struck. Waiting: all others that could have run and did not yet. Longest: how "
-    "long one lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer."
+    "long one lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer. "
+    "Bound: by when that must be, counted from the end of the fault; a job that stood in a line has 30 s more, and a "
+    "tenth of a second for each that stood there."
 )
 SHOWN: Final = 20
 LEAST_OF_JOBS: Final = 0.5
@@ -72,6 +74,11 @@ class Tally:
         return [felt for felt in self.felt if not felt.strike.struck]
 
     @property
+    def late(self) -> list[str]:
+        """Who went on later than the bound of a fault allows, or never."""
+        return [line for felt in self.made for line in felt.late]
+
+    @property
     def shortfalls(self) -> list[str]:
         """In what the run did less than it must have done to show anything."""
         wanted = (
@@ -92,7 +99,7 @@ class Tally:
     @property
     def is_good(self) -> bool:
         """Whether enough was tried, nothing of it went wrong, and no process ended that should have gone on."""
-        wrong = (*self.shortfalls, *self.troubles, *self.oddities, *self.deaths)
+        wrong = (*self.shortfalls, *self.late, *self.troubles, *self.oddities, *self.deaths)
         return self.checked is not None and self.checked.is_clean and not wrong
 
     def summaries(self) -> list[Summary]:
@@ -117,6 +124,7 @@ class Tally:
             "planned": {"jobs": options.planned_jobs, "faults": self.planned_faults},
             "missed": len(self.missed),
             "shortfalls": self.shortfalls,
+            "late": self.late[:KEPT],
             "lost": counts.lost,
             "doubled": counts.doubled,
             "fenced": counts.fenced,
@@ -176,6 +184,7 @@ class Tally:
     def _wrong(self) -> list[str]:
         """Return a line for everything that somebody should look at."""
         lines = [f"- Too little was tried: {shortfall}" for shortfall in self.shortfalls]
+        lines += [f"- Too late: {late}" for late in self.late[:SHOWN]]
         lines += [f"- Trouble: {trouble}" for trouble in self.troubles]
         faults = [(felt.strike.fault, felt.strike) for felt in self.missed]
         lines += [f"- Missed, and not counted: {f.kind} {f.where}: {_why(strike)}" for f, strike in faults]
@@ -233,6 +242,7 @@ def _told(felt: Felt) -> dict[str, Any]:
         "struck": strike.struck,
         "recovery": None if felt.recovery is None else round(felt.recovery, 3),
         "stuck": felt.stuck,
+        "late": len(felt.late),
         "failed": strike.failed,
     }
 
@@ -248,7 +258,7 @@ def _table(summaries: Sequence[Summary]) -> list[str]:
             f"{one.count}",
             f"{one.touched:,}",
             f"{one.waiting:,}",
-            *[_seconds(value) for value in (one.longest, one.p50, one.p99, one.max)],
+            *[_seconds(value) for value in (one.longest, one.p50, one.p99, one.max, one.bound)],
         )
         for one in summaries
     ]

@@ -12,13 +12,14 @@ from tests.chaos.client import Flight
 from tests.chaos.faults.scene import Strike
 from tests.chaos.options import Options
 from tests.chaos.parts import Death
-from tests.chaos.recovery import Felt, felt, percentile, summarise
+from tests.chaos.recovery import LINE_SECONDS, Felt, bound, felt, percentile, summarise
 from tests.chaos.report import Report, Violation
 from tests.chaos.schedule import Fault, Kind
 from tests.chaos.tables import Due
 from tests.chaos.tally import Tally
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
+LEASE = 6.0
 
 
 def strike(kind: Kind = Kind.KILL_API, target: str = "api-1", far: str | None = None, **facts: Any) -> Strike:
@@ -66,9 +67,9 @@ class Told:
         return {job_id: at for job_id, at in self._progress.items() if job_id in asked}
 
 
-def due() -> Due:
-    """A job that is queued."""
-    return Due(uuid.uuid4(), "queued", None, rung=True, told=1, overdue=False)
+def due(state: str = "queued") -> Due:
+    """A job that runs or could."""
+    return Due(uuid.uuid4(), state, None, rung=True, told=1, overdue=False)
 
 
 def test_a_fault_is_felt_until_the_last_job_and_request_went_on() -> None:
@@ -76,7 +77,7 @@ def test_a_fault_is_felt_until_the_last_job_and_request_went_on() -> None:
     flight = Flight(3, answered_at=AT + timedelta(seconds=4))
     known = Told({touched.id: AT + timedelta(seconds=1), waiting.id: AT + timedelta(seconds=2), stranger.id: AT})
 
-    found = felt(strike(touched=[touched], waiting=[waiting], flights=[flight]), known)  # type: ignore[arg-type]  # as much of the tables as is asked
+    found = felt(strike(touched=[touched], waiting=[waiting], flights=[flight]), known, LEASE)  # type: ignore[arg-type]  # as much of the tables as is asked
 
     assert sorted(found.seconds) == [1.0, 2.0, 4.0]
     assert found.recovery == 4.0
@@ -87,9 +88,51 @@ def test_a_fault_that_somebody_never_got_over_has_no_recovery() -> None:
     gone_on, stuck = due(), due()
     known = Told({gone_on.id: AT + timedelta(seconds=1)})
 
-    found = felt(strike(touched=[gone_on, stuck]), known)  # type: ignore[arg-type]  # the same
+    found = felt(strike(touched=[gone_on, stuck]), known, LEASE)  # type: ignore[arg-type]  # the same
 
     assert (found.recovery, found.stuck) == (None, 1)
+
+
+BOUND = bound(Kind.KILL_API, LEASE)
+LASTED = 2.0
+
+
+@pytest.mark.parametrize(
+    ("state", "others", "after", "is_late"),
+    [
+        ("running", 0, LASTED + BOUND, False),
+        ("running", 0, LASTED + BOUND + 1, True),
+        ("running", 20, LASTED + BOUND + 1, True),
+        ("queued", 20, LASTED + BOUND + LINE_SECONDS + 1, False),
+        ("queued", 20, LASTED + BOUND + LINE_SECONDS + 3, True),
+        ("running", 0, None, True),
+    ],
+    ids=["in time", "late", "late beside a line", "at the end of a line", "late in a line", "never"],
+)
+def test_a_job_that_goes_on_later_than_its_bound_is_named(
+    state: str, others: int, after: float | None, is_late: bool
+) -> None:
+    job, line = due(state), [due("queued") for _ in range(others)]
+    known = {one.id: AT for one in line} | ({job.id: AT + timedelta(seconds=after)} if after is not None else {})
+
+    found = felt(strike(touched=[job], waiting=line), Told(known), LEASE)  # type: ignore[arg-type]  # as above
+
+    assert [f"job {job.id} went on" in late and "kill_api api-1 at 2 s" in late for late in found.late] == [
+        True
+    ] * is_late
+
+
+def test_a_request_that_was_answered_late_is_named() -> None:
+    flight = Flight(3, "api-1", answered_at=AT + timedelta(seconds=LASTED + BOUND + 1))
+
+    found = felt(strike(flights=[flight]), Told({}), LEASE)  # type: ignore[arg-type]  # as above
+
+    assert [late.partition(": ")[2].partition(" went")[0] for late in found.late] == ["a request for 3 jobs to api-1"]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_fault_has_a_bound_beyond_a_lease(kind: Kind) -> None:
+    assert LEASE + 30 <= bound(kind, LEASE) <= LEASE + 60
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
@@ -152,8 +195,9 @@ def broken() -> Report:
         {"troubles": ["3 jobs had not ended"]},
         {"oddities": ["POST /jobs: 500"]},
         {"deaths": [Death("worker-1", 1, 12.0, "its last words")]},
+        {"felt": [Felt(strike(), [90.0], late=["job 7 went on after 90 s"])]},
     ],
-    ids=["unchecked", "lost", "troubles", "oddities", "deaths"],
+    ids=["unchecked", "lost", "troubles", "oddities", "deaths", "late"],
 )
 def test_a_run_is_not_good_when_anything_was_wrong(facts: dict[str, Any]) -> None:
     assert tally().is_good
@@ -186,6 +230,14 @@ def test_a_run_may_miss_a_part_of_its_plan() -> None:
     enough = tally(checked=seen(jobs=450), felt=made, planned_faults=4)
 
     assert (enough.shortfalls, enough.is_good) == ([], True)
+
+
+def test_who_went_on_too_late_stands_on_the_page() -> None:
+    late = tally(felt=[Felt(strike(), [90.0], late=["job 7 went on after 90 s"])])
+
+    assert "Too late: job 7 went on after 90 s" in late.as_markdown()
+    assert late.as_json()["late"] == ["job 7 went on after 90 s"]
+    assert late.as_json()["recovery"]["kill_api"]["late"] == 1
 
 
 def test_what_a_run_lost_and_who_died_stand_on_the_page() -> None:
