@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timezone
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import pydantic_core
@@ -13,11 +14,11 @@ from api.body import storable
 from api.problems import InvalidRequest, MalformedBody
 from api.schemas import TimeLimit
 from api.submission import Intake, override
-from jobs.calendar.instants import next_instants
+from jobs.calendar.passed_over import with_passed_over
 from jobs.calendar.refusal import InvalidTiming
 from jobs.calendar.timing import Instant
 from jobs.errors import InvalidJob
-from jobs.planning.decisions import due_at
+from jobs.planning.decisions import due_at, next_run_at
 from jobs.planning.model import Definition, Schedule, check
 from jobs.planning.orders import with_instant
 from jobs.storable import is_storable
@@ -184,8 +185,15 @@ def _summary(schedule: Schedule) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: getattr(definition, name) for name in _SAME if name in schemas.ScheduleSummary.model_fields
     }
-    own = {name: getattr(schedule, name) for name in ("name", "source", "origin", "paused_at", "next_at")}
-    return {**shown, **own, "at": definition.once, "links": links}
+    own = {name: getattr(schedule, name) for name in ("name", "source", "origin", "paused_at")}
+    return {**shown, **own, "at": definition.once, "next_at": _next_at(schedule), "links": links}
+
+
+def _next_at(schedule: Schedule) -> datetime | None:
+    try:
+        return next_run_at(schedule)
+    except InvalidTiming:  # a zone that is no more: it can be looked at and edited all the same
+        return schedule.next_at
 
 
 def rules(schedule: Schedule) -> schemas.ClockRules:
@@ -195,12 +203,14 @@ def rules(schedule: Schedule) -> schemas.ClockRules:
 
 
 def preview(schedule: Schedule, after: datetime, count: int) -> schemas.Preview:
-    """Return the next `count` instants after `after`."""
+    """Return the next `count` instants after `after`, those that are passed over among them."""
     rule = schedule.definition.rule
     return schemas.Preview(
         instants=[
-            schemas.PreviewInstant(**shown(one), runs_at=due_at(schedule.id, rule, one.at))
-            for one in next_instants(rule, after, count=count)
+            schemas.PreviewInstant(
+                **shown(one), runs_at=None if one.is_passed_over else due_at(schedule.id, rule, one.at)
+            )
+            for one in islice(with_passed_over(rule, after), count)
         ],
         clock_rules=rules(schedule),
     )

@@ -226,7 +226,10 @@ class InstantView(BaseModel):
 class PreviewInstant(InstantView):
     """An instant that is to come."""
 
-    runs_at: Annotated[datetime, Field(description="With its jitter")]
+    runs_at: Annotated[
+        datetime | None,
+        Field(description="With its jitter; null: it does not run, for on_gap or on_fold passes over what mark says"),
+    ]
 
 
 class Preview(BaseModel):

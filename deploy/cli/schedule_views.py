@@ -91,7 +91,12 @@ def show_preview(preview: Json, *, as_json: bool) -> None:
         screen.dump(preview)
         return
     columns = ("at", "local", "runs_at", "mark")
-    screen.table(columns, ([one[name] for name in columns] for one in preview["instants"]), empty="None is to come.")
+    rows = ([_shown(one, name) for name in columns] for one in preview["instants"])
+    screen.table(columns, rows, empty="None is to come.")
+
+
+def _shown(instant: Json, name: str) -> object:
+    return "skipped" if name == "runs_at" and instant[name] is None else instant[name]
 
 
 def show_occurrences(occurrences: Iterable[Json], *, as_json: bool) -> None:

@@ -91,6 +91,8 @@ class Instant:
     """What the clock of the rule's zone shows at `at`; naive."""
     mark: Mark | None = None
     """gap: it stands for one or more times that the clock jumped over. fold: the clock shows this time twice."""
+    is_passed_over: bool = False
+    """It does not run, for what `mark` says: `on_gap` or `on_fold` leaves it out. Only those who ask get such ones."""
 
 
 def _utc(name: str, value: datetime) -> datetime:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import Final
 
 from jobs.calendar.instants import next_instant, next_instants, previous_instant, previous_instants, run_at
+from jobs.calendar.passed_over import end_after, instants_passed_over
 from jobs.calendar.timing import Rule
 from jobs.planning.model import Definition, Occurrence, Schedule, ScheduleId
 from jobs.planning.words import CatchUp, Decision, Overlap, Why
@@ -55,7 +56,20 @@ def next_look_at(schedule: Schedule) -> datetime | None:
     rule = schedule.definition.rule
     if schedule.kept:
         return due_at(schedule.id, rule, schedule.kept[0])
-    return next_due_at(schedule.id, rule, schedule.decided_until)
+    after = schedule.decided_until
+    following = next_instant(rule, after)
+    until = following.at if following else end_after(rule, after)
+    passed = next(instants_passed_over(rule, after, until), None) if until else None
+    return passed.at if passed else due_at(schedule.id, rule, following.at) if following else None
+
+
+def next_run_at(schedule: Schedule) -> datetime | None:
+    """Return when the next instant is due that runs; None: none is to come. Raises `InvalidTiming`."""
+    if schedule.definition.zone == "UTC" or schedule.definition.every_seconds is not None or schedule.next_at is None:
+        return schedule.next_at
+    if schedule.kept:
+        return next_look_at(schedule)
+    return next_due_at(schedule.id, schedule.definition.rule, schedule.decided_until)
 
 
 def runs_after(schedule: Schedule, now: datetime) -> datetime:
@@ -85,13 +99,29 @@ def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
         wanted, left = wanted + made_up, left + passed
         upcoming = next_instants(rule, cursor)
         first = next(upcoming, None)
+    until = None
     for instant in chain([first] if first else [], upcoming):
         next_at = due_at(schedule.id, rule, instant.at)
         if next_at > now or len(wanted) >= AT_ONCE:
+            until = instant.at
             break
         wanted.append(Wanted(instant.at, Why.ON_TIME))
         cursor, next_at = instant.at, None
+    until = until or end_after(rule, cursor)
+    for one in instants_passed_over(rule, cursor, until) if until else ():
+        if one.at > now:
+            next_at = one.at
+            break
+        cursor = one.at
+    left += passed_over(rule, schedule.decided_until, cursor)
     return Due(tuple(wanted), tuple(left), cursor, next_at)
+
+
+def passed_over(rule: Rule, after: datetime, until: datetime) -> list[Occurrence]:
+    """Return one occurrence for all instants of a day in (`after`, `until`] that one change of the clock takes away."""
+    found = instants_passed_over(rule, after, until)
+    by_day = groupby(found, lambda one: (one.mark, one.at.date()))
+    return [one for (mark, _), run in by_day for one in skipped([each.at for each in run], Why(mark))]
 
 
 Kept = tuple[datetime, ...]

@@ -12,13 +12,14 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from jobs.calendar.instants import next_instant
 from jobs.calendar.refusal import InvalidTiming
 from jobs.errors import NotFound, PreconditionFailed, ReadOnly
 from jobs.model import DEFAULT_TENANT, JobId, new_job_id
 from jobs.planning import history, store
-from jobs.planning.decisions import next_due_at, next_look_at
+from jobs.planning.decisions import next_look_at
 from jobs.planning.kept import Keeps, also_of, not_due, sort_out
-from jobs.planning.model import TIMING, Definition, Schedule, ScheduleId
+from jobs.planning.model import TIMING, Definition, Schedule
 from jobs.planning.words import Overlap, Source, Why
 from jobs.tables import schedules
 
@@ -105,9 +106,8 @@ def _must_be_editable(found: Schedule, editor: Editor, expected: Expected) -> No
 
 
 def _created(name: str, definition: Definition, editor: Editor, now: datetime) -> Schedule:
-    schedule_id = new_job_id()
-    return Schedule(
-        id=schedule_id,
+    made = Schedule(
+        id=new_job_id(),
         tenant=editor.tenant,
         name=name,
         source=editor.source,
@@ -116,12 +116,14 @@ def _created(name: str, definition: Definition, editor: Editor, now: datetime) -
         definition=definition,
         paused_at=None,
         decided_until=now,
-        next_at=_first(schedule_id, definition, now),
+        next_at=None,
         open_jobs=(),
         version=1,
         created_at=now,
         updated_at=now,
     )
+    _must_be_to_come(definition, now)
+    return replace(made, next_at=next_look_at(made))
 
 
 def _anchored(definition: Definition, found: Schedule | None, now: datetime) -> Definition:
@@ -136,13 +138,11 @@ def _whole(at: datetime) -> datetime:
     return at.replace(microsecond=0)
 
 
-def _first(schedule_id: ScheduleId, definition: Definition, after: datetime) -> datetime:
-    """Return when a new schedule is due first. Raises `InvalidTiming` for one that never is."""
-    found = next_due_at(schedule_id, definition.rule, after)
-    if found is None:
+def _must_be_to_come(definition: Definition, after: datetime) -> None:
+    """Raise `InvalidTiming` for a timing that has no instant after `after`."""
+    if next_instant(definition.rule, after) is None:
         field = "at" if definition.once is not None else "end_at" if definition.end_at else "cron"
         raise InvalidTiming(field, "leaves no instant that is still to come")
-    return found
 
 
 def _edited(connection: Connection, found: Schedule, definition: Definition, editor: Editor, now: datetime) -> Schedule:
@@ -170,7 +170,7 @@ def _timed_anew(connection: Connection, found: Schedule, edited: Schedule, now: 
         kept = _leave(connection, found, now, Why.PAUSED, lambda at: is_common(at) and is_coming(at))
     since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
     if edited.definition.once and not kept:
-        _first(found.id, edited.definition, since)
+        _must_be_to_come(edited.definition, since)
     moved = replace(edited, decided_until=since, kept=kept)
     return replace(moved, next_at=next_look_at(moved))
 

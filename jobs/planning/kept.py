@@ -9,7 +9,7 @@ from typing import Final
 
 from jobs.calendar.instants import next_instant, previous_instant, previous_instants
 from jobs.calendar.timing import Rule
-from jobs.planning.decisions import due_at, skip, skipped
+from jobs.planning.decisions import due_at, passed_over, skip, skipped
 from jobs.planning.model import LARGEST_LIMIT, Occurrence, Schedule
 from jobs.planning.words import Why
 
@@ -42,7 +42,8 @@ def sort_out(schedule: Schedule, now: datetime, keeps: Keeps, reason: Why) -> tu
     newest = previous_instants(rule, now + _TICK, since=since + _TICK, count=LARGEST_LIMIT)
     recent = [*schedule.kept, *[one.at for one in newest][::-1]]
     oldest = max(0, len(recent) - LARGEST_LIMIT)
-    kept, left = list[datetime](), _older(rule, since, recent, reason)
+    kept = list[datetime]()
+    left = [*_older(rule, since, recent, reason), *passed_over(rule, since, now)]
     for is_kept, run in groupby(enumerate(recent), lambda one: one[0] >= oldest and keeps(one[1])):
         instants = [at for _, at in run]
         if is_kept:

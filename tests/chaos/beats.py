@@ -56,7 +56,8 @@ def check_occurrences(connection: Connection, until: datetime) -> list[str]:
 
 
 def _of_schedule(connection: Connection, schedule: Schedule, until: datetime) -> Iterator[str]:
-    of_the_timing = (occurrences.c.schedule_id == schedule.id, occurrences.c.reason != Why.TRIGGERED.value)
+    no_instants = (Why.TRIGGERED.value, Why.GAP.value, Why.FOLD.value)
+    of_the_timing = (occurrences.c.schedule_id == schedule.id, occurrences.c.reason.not_in(no_instants))
     query = select(occurrences).where(*of_the_timing).order_by(occurrences.c.instant)
     rows = connection.execute(query).mappings().all()
     rule = schedule.definition.rule

@@ -1,4 +1,4 @@
-"""What edits of a schedule leave to be decided."""
+"""What edits of a schedule leave to be decided, and more reasons for a decision."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,9 +9,21 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_CHECK = "occurrences_words_are_known"
+_OLD = (
+    "decision IN ('fired', 'skipped', 'waiting') AND reason IN ('backfilled', 'caught_up', 'edited', "
+    "'missed', 'on_time', 'over_limit', 'overlap', 'paused', 'refused', 'superseded', 'too_old', "
+    "'triggered', 'waited')"
+)
+_NEW = (
+    "decision IN ('fired', 'skipped', 'waiting') AND reason IN ('backfilled', 'caught_up', 'edited', 'fold', 'gap', "
+    "'missed', 'on_time', 'over_limit', 'overlap', 'paused', 'refused', 'superseded', 'too_old', "
+    "'triggered', 'waited')"
+)
+
 
 def upgrade() -> None:
-    """Add the column; a constant default writes no row anew."""
+    """Add the column, whose constant default writes no row anew, and know more words."""
     op.add_column(
         "schedules",
         sa.Column(
@@ -22,8 +34,13 @@ def upgrade() -> None:
             comment="instants up to decided_until that an edit left to be decided",
         ),
     )
+    op.drop_constraint(op.f(_CHECK), "occurrences")
+    op.create_check_constraint(op.f(_CHECK), "occurrences", _NEW)
 
 
 def downgrade() -> None:
-    """Drop it, and with it what was still to be decided."""
+    """Forget it, with what was still to be decided, and the decisions that the older release has no word for."""
+    op.drop_constraint(op.f(_CHECK), "occurrences")
+    op.execute("DELETE FROM occurrences WHERE reason IN ('fold', 'gap')")
+    op.create_check_constraint(op.f(_CHECK), "occurrences", _OLD)
     op.drop_column("schedules", "kept")

@@ -74,6 +74,32 @@ def test_a_preview_marks_gaps_and_folds(person: Person) -> None:
     ]
 
 
+def test_a_preview_shows_what_is_passed_over_and_that_it_does_not_run(person: Person) -> None:
+    put(person, cron="30 2 * * *", zone="Europe/Berlin", on_gap="skip")
+
+    def runs(after: str) -> list[tuple[str, str | None, bool]]:
+        body = person.http.get(f"{PATH}/preview", params={"count": 2, "after": after}).json()
+        return [(one["at"], one["mark"], one["runs_at"] is not None) for one in body["instants"]]
+
+    assert runs("2026-03-28T02:00:00Z") == [
+        ("2026-03-29T01:00:00Z", "gap", False),
+        ("2026-03-30T00:30:00Z", None, True),
+    ]
+    assert runs("2026-10-24T02:00:00Z") == [
+        ("2026-10-25T00:30:00Z", "fold", True),
+        ("2026-10-25T01:30:00Z", "fold", False),
+    ]
+
+
+def test_the_next_run_that_is_shown_is_none_that_is_passed_over(person: Person) -> None:
+    put(person, cron="30 2 * * *", zone="Europe/Berlin")
+    with transaction(person.engine) as connection:
+        values = {"since": "2090-10-29T00:30:00Z", "tenant": person.tenant}
+        connection.execute(text("UPDATE schedules SET decided_until = :since WHERE tenant = :tenant"), values)
+
+    assert person.http.get(PATH).json()["next_at"] == "2090-10-30T01:30:00Z"
+
+
 def test_a_preview_begins_now_and_has_twenty_instants(person: Person) -> None:
     next_at = put(person, jitter_seconds=600)["next_at"]
 

@@ -72,6 +72,11 @@ def test_a_preview_shows_what_a_change_of_the_clock_does(penstock: Command) -> N
         ["2027-03-28T01:00:00Z", "2027-03-28T03:00:00+02:00", "2027-03-28T01:00:00Z", "gap"],
         ["2027-03-29T00:30:00Z", "2027-03-29T02:30:00+02:00", "2027-03-29T00:30:00Z", ""],
     ]
+    autumn = penstock.lines("schedules", "preview", "nightly", "--count", 2, "--after", "2027-10-30T12:00Z")
+    assert [(at, runs_at) for at, _, runs_at, _ in autumn] == [
+        ("2027-10-31T00:30:00Z", "2027-10-31T00:30:00Z"),
+        ("2027-10-31T01:30:00Z", "skipped"),
+    ]
     table = plain(penstock("schedules", "preview", "nightly", terminal=True).stdout)
     assert len(table.splitlines()) == 21
 

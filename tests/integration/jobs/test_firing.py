@@ -1,7 +1,7 @@
 """A round of a beat: what is due becomes a job once; what was missed is made up for or said to be skipped."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -285,3 +285,37 @@ def test_lateness_is_counted_from_the_time_at_which_it_was_due(engine: Engine) -
 
     assert told.late_seconds is not None
     assert 5 <= told.late_seconds < 60
+
+
+def test_the_second_pass_of_a_fold_is_on_record(engine: Engine) -> None:
+    put(engine, cron="30 2 * * *", zone="Europe/Berlin", catch_up=CatchUp.NONE)
+    since_autumn = "decided_until = '2024-10-26T12:00Z', next_at = '2024-10-27T00:30Z'"
+    change(engine, f"UPDATE schedules SET {since_autumn}")
+
+    fire(engine)
+
+    fold = next(row for row in history(engine) if row["reason"] == "fold")
+    assert fold["instant"] == datetime(2024, 10, 27, 1, 30, tzinfo=UTC)
+    assert (fold["decision"], fold["count"], fold["job_id"]) == ("skipped", 1, None)
+
+
+def test_a_fold_that_is_at_hand_is_looked_at_in_its_time(engine: Engine) -> None:
+    before = put(engine, cron="30 2 * * *", zone="Europe/Berlin")
+    first, second = datetime(2090, 10, 29, 0, 30, tzinfo=UTC), datetime(2090, 10, 29, 1, 30, tzinfo=UTC)
+    with transaction(engine) as connection:
+        store.change(connection, replace(before, decided_until=first, next_at=None))
+    change(engine, "UPDATE schedules SET zone_data = '2000a', next_at = now()")
+
+    with transaction(engine) as connection:
+        firing.look_again(connection)
+
+    assert get(engine).next_at == second
+
+
+def test_an_edit_tells_of_what_a_change_of_the_clock_had_taken_away(engine: Engine) -> None:
+    put(engine, cron="30 2 * * *", zone="Europe/Berlin", on_gap="skip")
+    change(engine, "UPDATE schedules SET decided_until = '2024-03-30T12:00Z'")
+
+    put(engine, cron="30 3 * * *", zone="Europe/Berlin")
+
+    assert ("skipped", "gap") in decided(engine)

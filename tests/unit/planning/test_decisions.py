@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.calendar.instants import next_instants
+from jobs.calendar.passed_over import instants_passed_over
 from jobs.model import new_job_id
-from jobs.planning.decisions import AT_ONCE, COUNTED, Due, Wanted, due_at, look, settle
+from jobs.planning.decisions import AT_ONCE, COUNTED, Due, Wanted, due_at, look, next_look_at, next_run_at, settle
 from jobs.planning.model import Definition, Occurrence, Schedule
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 
@@ -259,6 +260,77 @@ def test_what_an_edit_left_waits_for_its_jitter_and_nothing_goes_before_it() -> 
 
     assert waiting == Due((), (), NOON, run, (NOON,))
     assert (fired.wanted, fired.kept) == ((Wanted(NOON, Why.ON_TIME),), ())
+
+
+FOLD = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+GAP = datetime(2026, 3, 29, 1, tzinfo=UTC)
+NIGHTLY: dict[str, Any] = {"cron": "30 2 * * *", "zone": "Europe/Berlin", "on_gap": "skip"}
+
+
+@pytest.mark.parametrize(("passed", "reason"), [(GAP, Why.GAP), (FOLD, Why.FOLD)])
+def test_what_a_change_of_the_clock_takes_away_is_told_when_its_time_comes(passed: datetime, reason: Why) -> None:
+    before = schedule(passed - timedelta(minutes=30), **NIGHTLY)
+
+    early = look(before, passed - minutes(5), MISSED_AFTER)
+    in_time = look(before, passed, MISSED_AFTER)
+
+    assert next_look_at(before) == passed
+    assert early == Due((), (), before.decided_until, passed)
+    assert (told(in_time), in_time.wanted) == ([(reason, 1, passed, passed)], ())
+    assert in_time.decided_until == passed
+    assert in_time.next_at == next_run_at(before)
+    assert in_time.next_at is not None
+    assert in_time.next_at > passed
+
+
+def test_the_second_showing_of_a_single_date_is_told_too() -> None:
+    before = schedule(FOLD - timedelta(hours=2), cron=None, once="2026-10-25T02:30", zone="Europe/Berlin")
+
+    first = look(before, FOLD - timedelta(hours=1), MISSED_AFTER)
+    second = look(replace(before, decided_until=first.decided_until), FOLD, MISSED_AFTER)
+
+    assert ([one.reason for one in first.wanted], first.next_at) == ([Why.ON_TIME], FOLD)
+    assert (told(second), second.next_at) == ([(Why.FOLD, 1, FOLD, FOLD)], None)
+
+
+def test_what_a_change_of_the_clock_took_away_is_told_of_an_outage_too() -> None:
+    before = schedule(GAP - timedelta(days=1), **NIGHTLY, catch_up=CatchUp.NONE)
+
+    due = look(before, FOLD + timedelta(days=1), MISSED_AFTER)
+
+    assert [one for one in told(due) if one[0] is not Why.MISSED] == [(Why.GAP, 1, GAP, GAP), (Why.FOLD, 1, FOLD, FOLD)]
+
+
+def test_a_jitter_before_it_does_not_hide_what_is_passed_over() -> None:
+    before = schedule(FOLD - timedelta(hours=2), **NIGHTLY, jitter_seconds=3 * 3600)
+    first = FOLD - timedelta(hours=1)
+    run = due_at(before.id, before.definition.rule, first)
+
+    due = look(before, max(run, FOLD), MISSED_AFTER)
+
+    assert ([one.at for one in due.wanted], told(due)) == ([first], [(Why.FOLD, 1, FOLD, FOLD)])
+
+
+@given(pauses=st.lists(st.floats(0, 3000), max_size=30), jitter=st.sampled_from([0, 600]))
+def test_however_often_one_looks_each_second_pass_is_told_once(pauses: list[float], jitter: float) -> None:
+    begun = datetime(2026, 10, 24, 23, tzinfo=UTC)
+    current = schedule(
+        begun, cron="0,20,40 0-5 * * *", zone="Europe/Berlin", catch_up=CatchUp.ALL, jitter_seconds=jitter
+    )
+    now, instants = begun, list[datetime]()
+    for pause in pauses:
+        now += timedelta(seconds=pause)
+        due = look(current, now, MISSED_AFTER)
+        instants += [one.instant for one in due.skipped if one.reason is Why.FOLD and one.count == 1]
+        instants += [at for one in due.skipped if one.reason is Why.FOLD and one.count != 1 for at in covered(one)]
+        current = replace(current, decided_until=due.decided_until)
+
+    passed = instants_passed_over(current.definition.rule, begun, current.decided_until)
+    assert instants == [one.at for one in passed]
+
+
+def covered(one: Occurrence) -> list[datetime]:
+    return [one.instant + number * minutes(20) for number in range(one.count or 0)]
 
 
 THREE = [Wanted(NOON + minutes(number), Why.ON_TIME) for number in range(3)]
