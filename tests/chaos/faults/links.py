@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.chaos.faults.processes import note_part
 from tests.chaos.faults.scene import Scene, Strike
-from tests.chaos.schedule import Kind
+from tests.chaos.schedule import POSTGRES, Kind
 from tests.services.proxy import Proxy, When
 
 COMMIT: Final = b"COMMIT\0"
@@ -38,10 +38,18 @@ def reset(scene: Scene, strike: Strike) -> None:
 
 
 def silence(scene: Scene, strike: Strike) -> None:
-    """Let nothing pass; afterwards what was held back goes on its way, or the connections are found dead."""
-    how = strike.fault.either("then goes on", "then is cut")
+    """Let nothing pass; afterwards what was held back goes on its way, or the connections are found dead.
+
+    Those to PostgreSQL may also stay silent for ever while new ones are well: whoever uses them has to find out.
+    """
+    hows = ("then goes on", "then is cut", "for ever, and new ones are well")
+    how = strike.fault.either(*(hows if strike.fault.far == POSTGRES else hows[:2]))
     note_part(scene, strike, scene.part(strike.fault), how)
     link = _link(scene, strike)
+    if how == hows[2]:
+        link.forget()
+        scene.wait(strike.fault.seconds)
+        return
     link.swallow()
     scene.wait(strike.fault.seconds)
     if how == "then is cut":
