@@ -37,10 +37,12 @@ def invariants() -> Iterator[str]:
 
 def planted() -> Iterator[str]:
     """Go through the lines that tell of the bugs."""
-    yield from ("", "| bug | what it does | what the checker names |", "|---|---|---|")
+    yield from ("", "| bug | in | what it does | what the checker names |", "|---|---|---|---|")
     for patch in sorted(PLANTED.glob("*.patch")):
-        names = ", ".join(f"`{name}`" for name in sorted(Planted.read(patch).breaks))
-        yield f"| `{patch.stem}` | {_one_line(patch.read_text().partition('Breaks:')[0])} | {names} |"
+        bug = Planted.read(patch)
+        names = ", ".join(f"`{name}`" for name in sorted(bug.breaks))
+        where, does = ", ".join(sorted(bug.packages)), _one_line(patch.read_text().partition("Breaks:")[0])
+        yield f"| `{patch.stem}` | {where} | {does} | {names} |"
     yield ""
 
 

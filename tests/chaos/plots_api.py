@@ -1,12 +1,26 @@
-"""Small histories of the API's own part: what it tells a client whose COMMIT was cut off."""
+"""Small histories of the API's own part: what it tells clients of a COMMIT that was cut off, or that they share."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final
 
 from sqlalchemy import Engine, text
 
-from api.group_commit import commit
+from api.group_commit import GroupCommit, commit
 from jobs.database import transaction
 from jobs.intake import Answer
 from jobs.model import Submission
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import instruments_of
+from jobs.window import Backlog, Window
 from tests.chaos.stage import Stage, plot
+from tests.factories import new_job
+
+CLIENTS: Final = 3
+PLENTY: Final = 1000
 
 #: Ends the session that comes to its COMMIT first, and no other: a sequence is not taken back with its transaction.
 _ENDED_AT_COMMIT = """
@@ -34,3 +48,54 @@ def a_commit_that_is_cut_off(stage: Stage) -> None:
 
 def _commit(engine: Engine, submission: Submission) -> Answer:
     return commit(engine, [submission], frozenset())[0]
+
+
+class Group:
+    """A group commit that begins when all clients are there."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing is committed before the last client comes."""
+        self._loop = loop
+        self.commits = GroupCommit(
+            engine,
+            lambda _doorbells: None,
+            instruments_of(Process.API),
+            window=Window(engine, PLENTY),
+            backlog=Backlog(engine, PLENTY),
+            group_limit=PLENTY,
+            waiting_limit=PLENTY,
+            longest_wait=60.0,
+        )
+        self._there = threading.Barrier(CLIENTS, action=self.commits.start)
+
+    def hand_in(self, _engine: Engine, submission: Submission) -> Answer:
+        """Return the answer to a client that came with the others."""
+        answer = asyncio.run_coroutine_threadsafe(self.commits.submit(submission), self._loop)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()  # by then it waits
+        self._there.wait()
+        return answer.result()
+
+
+@contextmanager
+def _group(stage: Stage) -> Iterator[Group]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    group = Group(stage.engine, loop)
+    try:
+        yield group
+    finally:
+        group.commits.close()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@plot()
+def clients_that_share_a_commit(stage: Stage) -> None:
+    """Some clients submit at the same moment, and one transaction accepts what they ask for."""
+    with _group(stage) as group, ThreadPoolExecutor(CLIENTS) as clients:
+        wanted = [new_job(payload=f'{{"n": {number}}}') for number in range(CLIENTS)]
+        told = list(clients.map(lambda job: stage.submit(job, hand_in=group.hand_in), wanted))
+    for (job,) in told:
+        stage.carry_out(job)

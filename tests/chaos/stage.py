@@ -151,11 +151,13 @@ class Plot:
 
     act: Callable[[Stage], None]
     lease_seconds: float
+    drained: bool
 
     @property
     def terms(self) -> Terms:
         """One machine, one clock, no load: nothing has to be allowed for."""
         return Terms(
+            drained=self.drained,
             lease_seconds=self.lease_seconds,
             clocks_apart_seconds=0.0,
             statement_seconds=0.0,
@@ -167,11 +169,16 @@ class Plot:
 PLOTS: Final[dict[str, Plot]] = {}
 
 
-def plot(lease_seconds: float = 30.0) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
-    """Register a plot under the name of its function. A lease of 0 seconds has run out when it is looked at."""
+def plot(
+    lease_seconds: float = 30.0, *, drained: bool = False
+) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    """Register a plot under the name of its function.
+
+    A lease of 0 seconds has run out when it is looked at. A plot that is `drained` leaves nothing to be done.
+    """
 
     def register(act: Callable[[Stage], None]) -> Callable[[Stage], None]:
-        PLOTS[act.__name__] = Plot(act, lease_seconds)
+        PLOTS[act.__name__] = Plot(act, lease_seconds, drained)
         return act
 
     return register
