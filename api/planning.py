@@ -41,6 +41,7 @@ _SAME: Final[tuple[str, ...]] = (
     "priority",
     "expires_after_seconds",
     "unique_key",
+    "missed_after_seconds",
     "overlap",
 )
 """What a request and a definition call by the same name, and keep in the same form."""

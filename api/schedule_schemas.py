@@ -86,6 +86,10 @@ class ScheduleRequest(Request):
     retry: Retry | None = None
     time_limit: TimeLimit | None = None
     catch_up: CatchUpRequest = CatchUpRequest()
+    missed_after_seconds: Annotated[
+        float | None,
+        Field(ge=1, le=86_400, description="Decided later, an instant was missed. Default: as beat is set, 60"),
+    ] = None
     overlap: Annotated[Overlap, Field(description="When the job before has not finished")] = Overlap.ALLOW
 
 
@@ -176,6 +180,7 @@ class Schedule(ScheduleSummary):
     retry: Retry | None
     time_limit: TimeLimit | None
     catch_up: CatchUpRequest
+    missed_after_seconds: Annotated[float | None, Field(description="null: what beat's settings say")]
     submitter: Annotated[str | None, Field(description="The public part of the API key that wrote it last")]
     created_at: datetime
     updated_at: datetime

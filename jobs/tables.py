@@ -243,6 +243,7 @@ schedules = Table(
     Column("catch_up_window_seconds", Double, nullable=False),
     Column("catch_up_limit", Integer, nullable=False),
     Column("overlap", Text, nullable=False),
+    Column("missed_after_seconds", Double, comment="NULL: what beat's settings say"),
     _instant("paused_at"),
     Column("decided_until", DateTime(timezone=True), nullable=False, comment="instants up to here were decided"),
     Column("next_at", DateTime(timezone=True), comment="when the next instant is due, with its jitter"),
@@ -273,6 +274,7 @@ schedules = Table(
         name="words_are_known",
     ),
     CheckConstraint("catch_up_window_seconds > 0 AND catch_up_limit >= 1", name="catch_up_in_range"),
+    CheckConstraint("missed_after_seconds >= 1", name="missed_after_in_range"),
     UniqueConstraint("tenant", "name"),
 )
 # What a beat fires: due and not paused, the latest first.

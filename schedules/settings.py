@@ -31,7 +31,8 @@ class ScheduleSettings(BaseSettings):
         Field(
             ge=1,
             le=86_400,
-            description="An instant of a schedule decided later than this was missed: its `catch_up` says what then",
+            description="An instant decided later than this was missed, where its schedule does not say otherwise: "
+            "its `catch_up` says what then",
         ),
     ] = 60.0
     beat_metrics_host: Annotated[str, Field(description="Where beat answers /metrics and /health")] = "127.0.0.1"

@@ -75,6 +75,8 @@ def _facts(schedule: Json) -> Iterator[tuple[str, object]]:
         yield name, screen.pretty(_said(schedule[name])) if schedule[name] else None
     catch_up = schedule["catch_up"]
     yield "catch_up", f"{catch_up['mode']}, {catch_up['window_seconds']:g} s back, {catch_up['limit']} at the most"
+    missed_after = schedule["missed_after_seconds"]
+    yield "missed_after", f"{missed_after:g} s" if missed_after else None
     yield "overlap", schedule["overlap"]
     yield "payload", screen.pretty(schedule["payload"])
     for name in ("gap", "fold", "interval", "clock", "zone_data"):

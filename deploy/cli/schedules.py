@@ -91,6 +91,10 @@ def put(
     catch_up_limit: Annotated[
         int | None, typer.Option(min=1, max=1000, metavar="N", help="Of all, the newest so many. Default: 100")
     ] = None,
+    missed_after: Annotated[
+        float | None,
+        typer.Option(metavar="DURATION", parser=values.duration, help="Later than this it was missed. Default: 60s"),
+    ] = None,
     overlap: Annotated[
         Overlap | None, typer.Option(help="When the job before has not finished. Default: allow")
     ] = None,
@@ -125,6 +129,7 @@ def put(
         retry=_given(max_retries=retry_max) or None,
         time_limit=_given(hard_seconds=time_limit) or None,
         catch_up=_given(mode=catch_up, window_seconds=catch_up_window, limit=catch_up_limit) or None,
+        missed_after_seconds=missed_after,
         overlap=overlap,
     )
     once: Json = {"headers": {"If-None-Match": "*"}, "patience": 0.0} if new else {}

@@ -14,6 +14,8 @@ from jobs.planning.words import CatchUp, Decision, Overlap, Why
 
 AT_ONCE: Final = 100
 """Instants of one schedule that are decided in one transaction; the rest follow in the next."""
+LATE_AFTER: Final = timedelta(seconds=10)
+"""An instant that is decided later than this after its time is late; later still, it was missed."""
 COUNTED: Final = 1000
 """Instants that were skipped together are counted up to here."""
 _TICK: Final = timedelta(microseconds=1)
@@ -84,10 +86,13 @@ def runs_after(schedule: Schedule, now: datetime) -> datetime:
 def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
     """Return what is due at `now`. An instant that is decided later than `missed_after` was missed.
 
+    The schedule's own word for that counts more than what is given.
     The stored `next_at` is only a reason to look: which instants there are is asked of the calendar anew, so that a
     zone whose rules have changed since brings neither an instant too many nor one too few.
     """
     rule = schedule.definition.rule
+    own = schedule.definition.missed_after_seconds
+    missed_after = missed_after if own is None else timedelta(seconds=own)
     wanted, left, kept = _kept(schedule, rule, now, missed_after)
     if kept:
         return Due(tuple(wanted), tuple(left), schedule.decided_until, due_at(schedule.id, rule, kept[0]), kept)
@@ -105,7 +110,7 @@ def look(schedule: Schedule, now: datetime, missed_after: timedelta) -> Due:
         if next_at > now or len(wanted) >= AT_ONCE:
             until = instant.at
             break
-        wanted.append(Wanted(instant.at, Why.ON_TIME))
+        wanted.append(Wanted(instant.at, _punctual(next_at, now)))
         cursor, next_at = instant.at, None
     until = until or end_after(rule, cursor)
     for one in instants_passed_over(rule, cursor, until) if until else ():
@@ -124,6 +129,10 @@ def passed_over(rule: Rule, after: datetime, until: datetime) -> list[Occurrence
     return [one for (mark, _), run in by_day for one in skipped([each.at for each in run], Why(mark))]
 
 
+def _punctual(due: datetime, now: datetime) -> Why:
+    return Why.LATE if now - due > LATE_AFTER else Why.ON_TIME
+
+
 Kept = tuple[datetime, ...]
 
 
@@ -134,7 +143,8 @@ def _kept(
     due = [at for at in schedule.kept if due_at(schedule.id, rule, at) <= now]
     missed = [at for at in due if due_at(schedule.id, rule, at) <= now - missed_after]
     made_up, left = _made_up(schedule, rule, missed, now, is_followed=len(due) > len(missed))
-    chosen = [Wanted(at, Why.CAUGHT_UP) for at in made_up] + [Wanted(at, Why.ON_TIME) for at in due[len(missed) :]]
+    chosen = [Wanted(at, Why.CAUGHT_UP) for at in made_up]
+    chosen += [Wanted(at, _punctual(due_at(schedule.id, rule, at), now)) for at in due[len(missed) :]]
     later = tuple(one.at for one in chosen[AT_ONCE:])
     return chosen[:AT_ONCE], left, later + schedule.kept[len(due) :]
 

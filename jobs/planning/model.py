@@ -62,6 +62,8 @@ class Definition:
     catch_up: CatchUp = CatchUp.LATEST
     catch_up_window_seconds: float = 86_400.0
     catch_up_limit: int = 100
+    missed_after_seconds: float | None = None
+    """An instant that is decided later than this was missed; None: what beat's settings say."""
     overlap: Overlap = Overlap.ALLOW
 
     @property

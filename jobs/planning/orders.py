@@ -181,7 +181,7 @@ def _moved(order: Order, lines: Sequence[_Line]) -> Schedule:
 
 
 def _late(line: _Line, finished_at: datetime) -> float | None:
-    if line.occurrence.reason not in {Why.ON_TIME, Why.CAUGHT_UP} or line.job is None:
+    if line.occurrence.reason not in {Why.ON_TIME, Why.LATE, Why.CAUGHT_UP} or line.job is None:
         return None
     schedule = line.order.schedule
     instant = line.occurrence.instant

@@ -44,6 +44,9 @@ class Why(StrEnum):
     """The reason of a decision."""
 
     ON_TIME = "on_time"
+    """Within ten seconds of its time."""
+    LATE = "late"
+    """After its time, and before it was missed."""
     CAUGHT_UP = "caught_up"
     """It was missed, and `catch_up` made up for it."""
     TRIGGERED = "triggered"

@@ -33,7 +33,8 @@ def test_every_option_arrives(penstock: Command) -> None:
     written = put(
         penstock, "all", "demo.noop", "--at", "2040-01-31T09:00", "--zone", "Asia/Tokyo", "--on-gap", "skip",
         "--on-fold", "both", "--jitter", "30s", "--start", "2030-01-01T00:00Z", "--end", "2050-01-01T00:00Z",
-        "--queue", "bulk", "--priority", 9, "--expires-after", "10m", "--unique-key", "k", "--tag", "a", "--tag", "b",
+        "--missed-after", "5m", "--queue", "bulk", "--priority", 9, "--expires-after", "10m", "--unique-key", "k",
+        "--tag", "a", "--tag", "b",
         "--retry-max", 3, "--time-limit", "20s", "--catch-up", "all", "--catch-up-window", "2h",
         "--catch-up-limit", 5, "--overlap", "cancel",
     )  # fmt: skip
@@ -44,6 +45,7 @@ def test_every_option_arrives(penstock: Command) -> None:
     assert (written["queue"], written["priority"], written["expires_after_seconds"]) == ("bulk", 9, 600)
     assert (written["unique_key"], written["tags"], written["retry"]["max_retries"]) == ("k", ["a", "b"], 3)
     assert (written["time_limit"]["hard_seconds"], written["overlap"]) == (20, "cancel")
+    assert written["missed_after_seconds"] == 300
     assert written["catch_up"] == {"mode": "all", "window_seconds": 7200, "limit": 5}
 
 

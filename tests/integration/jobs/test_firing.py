@@ -170,12 +170,21 @@ def test_nothing_is_made_up_for_where_that_is_not_wanted(engine: Engine) -> None
     assert scenes.stored(engine) == 0
 
 
+def test_what_is_missed_is_for_the_schedule_to_say_first(engine: Engine) -> None:
+    due(engine, seconds_ago=90, catch_up=CatchUp.NONE, missed_after_seconds=3600.0)
+    due(engine, seconds_ago=5, name="strict", catch_up=CatchUp.NONE, missed_after_seconds=2.0)
+
+    fire(engine)
+
+    assert (decided(engine), decided(engine, "strict")) == ([("fired", "late")], [("skipped", "missed")])
+
+
 def test_what_is_missed_is_for_the_beat_to_say(engine: Engine) -> None:
     due(engine, seconds_ago=90, catch_up=CatchUp.NONE)
 
     fire(engine, missed_after=timedelta(minutes=2))
 
-    assert decided(engine) == [ON_TIME]
+    assert decided(engine) == [("fired", "late")]
 
 
 def test_a_long_outage_is_made_up_for_in_several_rounds(engine: Engine) -> None:

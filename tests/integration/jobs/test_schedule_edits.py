@@ -62,6 +62,7 @@ def test_what_was_put_is_what_is_stored(engine: Engine) -> None:
         "catch_up": CatchUp.ALL,
         "catch_up_window_seconds": 600.0,
         "catch_up_limit": 7,
+        "missed_after_seconds": 5.0,
         "overlap": Overlap.WAIT,
         "start_at": scenes.database_now(engine),
         "end_at": scenes.database_now(engine) + timedelta(days=400),
@@ -155,14 +156,14 @@ def test_of_what_was_kept_each_is_made_up_for_as_the_schedule_says(engine: Engin
 
 
 def test_what_two_edits_leave_is_what_all_timings_have(engine: Engine) -> None:
-    missed(engine, 5, seconds_ago=3, every=4)
+    missed(engine, 5, seconds_ago=1, every=4)
 
     edit(engine, every_seconds=8.0)
     edit(engine, every_seconds=16.0)
     fire(engine)
 
     reasons = [(row["decision"], row["reason"]) for row in history(engine)][:5]
-    assert reasons == [("fired", "on_time"), *[("skipped", "edited")] * 3, ("fired", "on_time")]
+    assert reasons == [("fired", "late"), *[("skipped", "edited")] * 3, ("fired", "on_time")]
 
 
 WHOLE: dict[str, Any] = {"end_at": LATER, "zone": "Europe/Berlin", "on_gap": "skip", "on_fold": "both"}

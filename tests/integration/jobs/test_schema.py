@@ -215,6 +215,7 @@ NONSENSE: list[tuple[Table, str, dict[str, Any]]] = [
     (schedules, "words_are_known", {"overlap": "fight"}),
     (schedules, "catch_up_in_range", {"catch_up_window_seconds": 0}),
     (schedules, "catch_up_in_range", {"catch_up_limit": 0}),
+    (schedules, "missed_after_in_range", {"missed_after_seconds": 0.5}),
     (occurrences, "words_are_known", {"decision": "forgotten"}),
     (occurrences, "words_are_known", {"reason": "bored"}),
     (occurrences, "job_when_fired", {"decision": "fired"}),

@@ -33,7 +33,7 @@ def put(engine: Engine, name: str = NAME, **changes: Any) -> Schedule:
     return stored
 
 
-def due(engine: Engine, seconds_ago: float = 5, name: str = NAME, **changes: Any) -> Schedule:
+def due(engine: Engine, seconds_ago: float = 1, name: str = NAME, **changes: Any) -> Schedule:
     """Store an hourly schedule, of which one instant was due so long ago and has not been decided."""
     return missed(engine, 1, seconds_ago, name, **changes)
 

@@ -76,7 +76,7 @@ def test_what_is_missed_is_as_the_setting_says(engine: Engine, instruments: Inst
 
     Firing(engine=engine, settings=ScheduleSettings(missed_after_seconds=600), instruments=instruments).round()
 
-    assert decided(engine) == [("fired", "on_time")]
+    assert decided(engine) == [("fired", "late")]
 
 
 def test_it_sleeps_until_the_next_one_is_due(engine: Engine, firing: Firing) -> None:

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from jobs.calendar.instants import next_instants
 from jobs.calendar.passed_over import instants_passed_over
 from jobs.model import new_job_id
-from jobs.planning.decisions import AT_ONCE, COUNTED, Due, Wanted, due_at, look, next_look_at, next_run_at, settle
+from jobs.planning.decisions import (
+    AT_ONCE,
+    COUNTED,
+    LATE_AFTER,
+    Due,
+    Wanted,
+    due_at,
+    look,
+    next_look_at,
+    next_run_at,
+    settle,
+)
 from jobs.planning.model import Definition, Occurrence, Schedule
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 
@@ -63,13 +74,32 @@ def test_before_its_time_nothing_is_wanted() -> None:
     assert at_noon(NOON) == Due((), (), NOON, NOON + minutes(10))
 
 
-def test_an_instant_is_on_time_for_as_long_as_it_is_not_missed() -> None:
-    late = look(schedule(NOON - minutes(5)), NOON + MISSED_AFTER - timedelta(seconds=1), MISSED_AFTER)
-    too_late = look(schedule(NOON - minutes(5), catch_up=CatchUp.NONE), NOON + MISSED_AFTER, MISSED_AFTER)
+def test_an_instant_is_on_time_then_late_then_missed() -> None:
+    one = schedule(NOON - minutes(5), catch_up=CatchUp.NONE)
+    tick = timedelta(microseconds=1)
 
-    assert [one.reason for one in late.wanted] == [Why.ON_TIME]
-    assert too_late.wanted == ()
-    assert told(too_late) == [(Why.MISSED, 1, NOON, NOON)]
+    def reasons(late: timedelta) -> list[Why]:
+        due = look(one, NOON + late, MISSED_AFTER)
+        return [each.reason for each in (*due.wanted, *due.skipped)]
+
+    assert reasons(timedelta(0)) == reasons(LATE_AFTER) == [Why.ON_TIME]
+    assert reasons(LATE_AFTER + tick) == reasons(MISSED_AFTER - tick) == [Why.LATE]
+    assert reasons(MISSED_AFTER) == [Why.MISSED]
+
+
+@pytest.mark.parametrize(("own", "reason"), [(5, Why.MISSED), (30, Why.LATE), (3600, Why.LATE)])
+def test_a_schedule_may_say_itself_when_an_instant_was_missed(own: float, reason: Why) -> None:
+    tolerant = schedule(NOON - minutes(5), catch_up=CatchUp.NONE, missed_after_seconds=own)
+
+    due = look(tolerant, NOON + timedelta(seconds=min(own, 500)) - timedelta(seconds=own > 5), timedelta(seconds=20))
+
+    assert [each.reason for each in (*due.wanted, *due.skipped)] == [reason]
+
+
+def test_what_an_edit_left_is_late_too() -> None:
+    due = look(replace(schedule(NOON), kept=(NOON,)), NOON + MISSED_AFTER / 2, MISSED_AFTER)
+
+    assert due.wanted == (Wanted(NOON, Why.LATE),)
 
 
 def test_several_that_are_on_time_are_all_wanted_in_their_order() -> None:
