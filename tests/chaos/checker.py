@@ -19,7 +19,7 @@ from tests.chaos import (  # noqa: F401 - each registers its invariants
     invariants_time,
 )
 from tests.chaos.history import History, Life, Terms, read_history
-from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Register
+from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Meaning, Register
 from tests.chaos.invariants_records import FENCED
 from tests.chaos.invariants_time import holdings
 from tests.chaos.ledger import Status
@@ -40,8 +40,8 @@ def check(history: History, watch: Callable[[Life], None] | None = None) -> Repo
         for job_id, found in check_run(register):
             report.note(invariant, job_id, [found])
     _count_tries(report.counts, register)
-    report.counts.lost = report.broken["acknowledged-kept"]
-    report.counts.doubled = report.broken["one-completion"] + report.broken["one-key-one-job"]
+    report.counts.lost = len(report.struck[Meaning.LOSS])
+    report.counts.doubled = len(report.struck[Meaning.DOUBLING])
     report.broken = +report.broken
     return report
 

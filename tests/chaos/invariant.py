@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from jobs.model import JobId
@@ -35,12 +36,22 @@ class Register:
 RunCheck = Callable[[Register], RunFindings]
 
 
+class Meaning(StrEnum):
+    """What it means that an invariant is broken, beyond that something is wrong."""
+
+    LOSS = "lost"
+    """Something that was promised or begun is not there, or never came to its end."""
+    DOUBLING = "doubled"
+    """Something was kept, begun or done once more than it should have been."""
+
+
 class Invariant(NamedTuple):
     """Something that is true of every sound history."""
 
     name: str
     says: str
     """Its sentence first."""
+    means: Meaning | None = None
 
     @property
     def sentence(self) -> str:
@@ -52,21 +63,21 @@ OF_A_JOB: Final[dict[Invariant, JobCheck]] = {}
 OF_THE_RUN: Final[dict[Invariant, RunCheck]] = {}
 
 
-def of_a_job(name: str) -> Callable[[JobCheck], JobCheck]:
+def of_a_job(name: str, means: Meaning | None = None) -> Callable[[JobCheck], JobCheck]:
     """Register a check of one job's life, whose docstring says what is true."""
 
     def register(check: JobCheck) -> JobCheck:
-        OF_A_JOB[Invariant(name, check.__doc__ or "")] = check
+        OF_A_JOB[Invariant(name, check.__doc__ or "", means)] = check
         return check
 
     return register
 
 
-def of_the_run(name: str) -> Callable[[RunCheck], RunCheck]:
+def of_the_run(name: str, means: Meaning | None = None) -> Callable[[RunCheck], RunCheck]:
     """Register a check of the whole run, whose docstring says what is true."""
 
     def register(check: RunCheck) -> RunCheck:
-        OF_THE_RUN[Invariant(name, check.__doc__ or "")] = check
+        OF_THE_RUN[Invariant(name, check.__doc__ or "", means)] = check
         return check
 
     return register

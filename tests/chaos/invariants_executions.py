@@ -6,7 +6,7 @@ from typing import Final
 
 from jobs.state import JobState, Outcome
 from tests.chaos.history import Life, Terms
-from tests.chaos.invariant import Findings, of_a_job
+from tests.chaos.invariant import Findings, Meaning, of_a_job
 from tests.chaos.recorder import PREFIX, RETURNED
 
 KNOWN_TO_HAVE_ENDED: Final = frozenset({Outcome.SUCCEEDED, Outcome.ERRORED, Outcome.TIMED_OUT})
@@ -17,7 +17,7 @@ GIVEN_UP: Final = frozenset({Outcome.LOST, Outcome.INTERRUPTED, Outcome.CANCELLE
 ASKED: Final = "cancel_requested"
 
 
-@of_a_job("attempts-run-once")
+@of_a_job("attempts-run-once", Meaning.DOUBLING)
 def attempts_run_once(life: Life, _: Terms) -> Findings:
     """What was run belongs to an attempt on record, and no attempt was run twice."""
     for number, times in Counter(execution.attempt for execution in life.executions).items():
@@ -25,7 +25,7 @@ def attempts_run_once(life: Life, _: Terms) -> Findings:
         yield None if known and times == 1 else f"attempt {number} {'ran' if known else 'is unknown and ran'} {times}x"
 
 
-@of_a_job("extra-executions-explained")
+@of_a_job("extra-executions-explained", Meaning.DOUBLING)
 def extra_executions_explained(life: Life, terms: Terms) -> Findings:
     """An execution whose attempt did not succeed is explained by how that attempt ended, and counted for nothing.
 
@@ -94,7 +94,7 @@ def _ran_on(life: Life, number: int, since: datetime, bound: float, after: str) 
             yield f"attempt {number} ran for {ran:.1f} s {after}" if ran > bound else None
 
 
-@of_a_job("success-was-run")
+@of_a_job("success-was-run", Meaning.LOSS)
 def success_was_run(life: Life, terms: Terms) -> Findings:
     """An attempt that succeeded was run, and its function returned."""
     if life.job is None or not life.job.task.startswith(PREFIX) or not terms.has_executions:

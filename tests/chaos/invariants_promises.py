@@ -9,7 +9,7 @@ from typing import Any
 from jobs.model import JobId
 from jobs.state import Event
 from tests.chaos.history import JobRow, Life, Promise, Terms
-from tests.chaos.invariant import Findings, Register, RunFindings, of_a_job, of_the_run
+from tests.chaos.invariant import Findings, Meaning, Register, RunFindings, of_a_job, of_the_run
 from tests.chaos.ledger import Call, Status, Submission
 
 #: The events of which an acknowledged call must have left one.
@@ -21,7 +21,7 @@ TRACES = {
 }
 
 
-@of_a_job("acknowledged-kept")
+@of_a_job("acknowledged-kept", Meaning.LOSS)
 def acknowledged_kept(life: Life, _: Terms) -> Findings:
     """No job is lost of which a client was told that it is accepted."""
     told = [promise for promise in life.promises if promise.submission.status is Status.ACKNOWLEDGED]
@@ -61,7 +61,7 @@ def _compared(promise: Promise, job: JobRow, life: Life) -> Iterator[tuple[str, 
         yield "run_at", job.created_at + timedelta(seconds=wanted.delay_seconds), job.run_at
 
 
-@of_a_job("calls-on-record")
+@of_a_job("calls-on-record", Meaning.LOSS)
 def calls_on_record(life: Life, _: Terms) -> Findings:
     """An operator's call that was acknowledged is in the job's history, once for each."""
     for call, names in TRACES.items():
@@ -75,7 +75,7 @@ def calls_on_record(life: Life, _: Terms) -> Findings:
             yield None if left >= needed else f"{done} {call} acknowledged, and {left} on record"
 
 
-@of_the_run("replays-have-a-source")
+@of_the_run("replays-have-a-source", Meaning.LOSS)
 def replays_have_a_source(register: Register) -> RunFindings:
     """A replay is a new job that names the one it repeats, and every acknowledged one is there."""
     for job_id, source in register.replay_of.items():
@@ -87,7 +87,7 @@ def replays_have_a_source(register: Register) -> RunFindings:
             yield one.new_job_id, None if right else f"was told to replay {one.job_id}"
 
 
-@of_the_run("one-key-one-job")
+@of_the_run("one-key-one-job", Meaning.DOUBLING)
 def one_key_one_job(register: Register) -> RunFindings:
     """Every answer under one idempotency key names the same jobs, and no try of it stored others."""
     tries: dict[str, list[Submission]] = defaultdict(list)
@@ -118,7 +118,7 @@ def one_key_one_request(register: Register) -> RunFindings:
         yield None, f"key {key!r} accepted {len(requests)} different requests" if len(requests) > 1 else None
 
 
-@of_the_run("keys-on-record")
+@of_the_run("keys-on-record", Meaning.LOSS)
 def keys_on_record(register: Register) -> RunFindings:
     """The receipts that are kept under an idempotency key are those that were given, for as long as the key is kept."""
     kept = defaultdict(set)
@@ -133,7 +133,7 @@ def keys_on_record(register: Register) -> RunFindings:
         yield None, f"key {row.key!r} keeps {missing}, which are not there" if missing else None
 
 
-@of_the_run("requests-whole")
+@of_the_run("requests-whole", Meaning.LOSS)
 def requests_whole(register: Register) -> RunFindings:
     """A request stored all of its jobs or none."""
     for one in register.history.ledger.submissions:
@@ -146,7 +146,7 @@ def requests_whole(register: Register) -> RunFindings:
             )
 
 
-@of_the_run("refused-left-nothing")
+@of_the_run("refused-left-nothing", Meaning.DOUBLING)
 def refused_left_nothing(register: Register) -> RunFindings:
     """A request that was refused stored nothing."""
     for one in register.history.ledger.submissions:

@@ -6,7 +6,7 @@ from typing import Final
 
 from jobs.state import FINAL, INITIAL, TRANSITIONS, Event, JobState, Outcome, Reason, Transition
 from tests.chaos.history import AttemptRow, EventRow, Life, Terms
-from tests.chaos.invariant import Findings, of_a_job
+from tests.chaos.invariant import Findings, Meaning, of_a_job
 
 ACCEPT: Final = "accept"
 CANCEL_REQUESTED: Final = "cancel_requested"
@@ -32,7 +32,7 @@ LAST_OUTCOMES: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-@of_a_job("no-orphans")
+@of_a_job("no-orphans", Meaning.LOSS)
 def no_orphans(life: Life, _: Terms) -> Findings:
     """Every event and every attempt belongs to a job that is there."""
     left = [kind for kind, rows in (("events", life.events), ("attempts", life.attempts)) if rows]
@@ -79,7 +79,7 @@ def _is_edge(before: EventRow, after: EventRow) -> bool:
     return before.state in transition.sources and after.state == transition.target
 
 
-@of_a_job("final-is-final")
+@of_a_job("final-is-final", Meaning.DOUBLING)
 def final_is_final(life: Life, _: Terms) -> Findings:
     """A job that reached a final state leaves it by a redrive alone."""
     for before, after in itertools.pairwise(life.events):
@@ -88,7 +88,7 @@ def final_is_final(life: Life, _: Terms) -> Findings:
             yield f"{before.state}, and then {after.name} ({after.seq})" if left else None
 
 
-@of_a_job("one-completion")
+@of_a_job("one-completion", Meaning.DOUBLING)
 def one_completion(life: Life, _: Terms) -> Findings:
     """At most one attempt is accepted as the one that did the work, in each drive."""
     done = [[event.seq for event in drive if event.name == Event.SUCCEED] for drive in life.drives]
@@ -126,7 +126,7 @@ def attempts_ended(life: Life, _: Terms) -> Findings:
             yield None
 
 
-@of_a_job("attempts-apart")
+@of_a_job("attempts-apart", Meaning.DOUBLING)
 def attempts_apart(life: Life, terms: Terms) -> Findings:
     """An attempt begins only after the one before it has ended."""
     for before, after in itertools.pairwise(life.attempts):
@@ -232,7 +232,7 @@ def fenced_for_cause(life: Life, terms: Terms) -> Findings:
         yield None if over else f"attempt {number} was fenced at {event.at}, and ended {ended}"
 
 
-@of_a_job("drained")
+@of_a_job("drained", Meaning.LOSS)
 def drained(life: Life, terms: Terms) -> Findings:
     """When a run has waited for the end of all work, every job is in a final state."""
     if life.job is not None and terms.drained:

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobs.state import FINAL, Event, Outcome
 from tests.chaos.history import EventRow, Life, Terms
-from tests.chaos.invariant import Findings, Register, RunFindings, of_a_job, of_the_run
+from tests.chaos.invariant import Findings, Meaning, Register, RunFindings, of_a_job, of_the_run
 
 LEASE_RAN_OUT: Final = "The lease ran out"
 """How upkeep's word on an attempt begins that nobody heard of for too long."""
@@ -75,7 +75,7 @@ def not_after_expiry(life: Life, terms: Terms) -> Findings:
             yield f"expired {early:.3f} s early" if early > terms.clocks_apart_seconds else None
 
 
-@of_a_job("nothing-starts-after-an-end")
+@of_a_job("nothing-starts-after-an-end", Meaning.DOUBLING)
 def nothing_starts_after_an_end(life: Life, terms: Terms) -> Findings:
     """Once a job is cancelled, or finished otherwise, no attempt of that drive starts, and none is run."""
     for number, drive in enumerate(life.drives):
@@ -120,7 +120,7 @@ def holdings(life: Life, at: datetime) -> list[tuple[datetime, datetime]]:
     return found
 
 
-@of_the_run("unique-key-held-once")
+@of_the_run("unique-key-held-once", Meaning.DOUBLING)
 def unique_key_held_once(register: Register) -> RunFindings:
     """At no moment do two unfinished jobs of a tenant hold the same unique key."""
     apart = timedelta(seconds=register.history.terms.clocks_apart_seconds)

@@ -28,10 +28,10 @@ def invariants() -> Iterator[str]:
     """Go through the lines that tell of the invariants, by section."""
     checks = {**OF_A_JOB, **OF_THE_RUN}
     for heading, module in SECTIONS.items():
-        yield from ("", f"## {heading}", "", "| invariant | says |", "|---|---|")
+        yield from ("", f"## {heading}", "", "| invariant | says | counts as |", "|---|---|---|")
         for invariant, check in checks.items():
             if check.__module__ == module.__name__:
-                yield f"| `{invariant.name}` | {_one_line(invariant.says)} |"
+                yield f"| `{invariant.name}` | {_one_line(invariant.says)} | {invariant.means or ''} |"
     yield ""
 
 

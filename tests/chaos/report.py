@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.model import JobId
-from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Invariant
+from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Invariant, Meaning
 
 KEPT: Final = 100
 """Violations of one invariant that a report holds word for word; the rest are only counted."""
@@ -33,7 +33,7 @@ class Counts:
     acknowledged: int = 0
     """Jobs that some client was told are accepted."""
     lost: int = 0
-    """Of those, the ones that are not in the tables."""
+    """Jobs of which an invariant is broken that means a loss, and such findings that are about no job."""
     refused: int = 0
     """Tries that were refused."""
     unknown: int = 0
@@ -41,7 +41,7 @@ class Counts:
     unknown_but_present: int = 0
     """Of those, the ones that did store their jobs, as far as they had a request id of their own."""
     doubled: int = 0
-    """Jobs that were completed more than once, and idempotency keys with more than one set of jobs."""
+    """The same, of those that mean a doubling."""
     fenced: int = 0
     """Ends of attempts that were refused and kept as an event."""
     executions: int = 0
@@ -67,6 +67,8 @@ class Report:
     """How many of them did not hold; an invariant that held is not here."""
     violations: list[Violation] = field(default_factory=list)
     """The first of each invariant."""
+    struck: dict[Meaning, set[JobId | str]] = field(default_factory=lambda: {meaning: set() for meaning in Meaning})
+    """What was lost and what was doubled: each job once, in however many ways it shows."""
 
     @property
     def is_clean(self) -> bool:
@@ -78,6 +80,8 @@ class Report:
         self.facts[invariant.name] += len(findings)
         for found in filter(None, findings):
             self.broken[invariant.name] += 1
+            if invariant.means is not None:
+                self.struck[invariant.means].add(job_id or f"{invariant.name} {found}")
             if self.broken[invariant.name] <= KEPT:
                 self.violations.append(Violation(invariant.name, job_id, found))
 

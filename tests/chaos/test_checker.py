@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.state import Event, JobState, Outcome, Reason
-from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN
+from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Meaning
 from tests.chaos.ledger import Call, Wanted
 from tests.chaos.report import Report
 from tests.chaos.tales import (
@@ -186,6 +186,23 @@ def test_its_legal_neighbour_passes_and_was_looked_at(name: str) -> None:
     assert legal.violations == []
     assert legal.facts[name] > 0
     assert legal.is_clean
+
+
+@pytest.mark.parametrize("means", Meaning)
+def test_whatever_means_a_loss_or_a_doubling_is_counted_as_one(means: Meaning) -> None:
+    meant = [one.name for one in (*OF_A_JOB, *OF_THE_RUN) if one.means is means]
+
+    counted = {name: [getattr(report.counts, means) for report in CASES[name]] for name in meant}
+
+    assert len(meant) >= 8
+    assert {name: (legal, broken > 0) for name, (legal, broken) in counted.items()} == dict.fromkeys(meant, (0, True))
+
+
+def test_a_job_that_was_doubled_in_many_ways_counts_once() -> None:
+    report = judged(Tale().start().succeed().start().succeed())
+
+    assert len(report.broken) > 2
+    assert (report.counts.lost, report.counts.doubled) == (0, 1)
 
 
 def test_every_invariant_has_a_case_and_says_what_it_is() -> None:
