@@ -132,7 +132,7 @@ def test_two_apis_are_restarted_in_turn_and_nobody_sees_an_error(
 
 def _api(home: Path, database_url: str, broker_url: str) -> ApiProcess:
     home.mkdir()
-    return ApiProcess(home, database_url=database_url, broker_url=broker_url, longest_wait_seconds=30)
+    return ApiProcess(home, database_url=database_url, broker_url=broker_url)
 
 
 def test_the_processes_that_share_a_port_are_replaced_one_by_one_at_a_signal(
