@@ -12,6 +12,7 @@ from kombu import Connection
 from sqlalchemy import Engine, RowMapping, select, text
 
 from deploy.stack.home import ROOT
+from deploy.stack.postgres import PostgresServer
 from jobs import control, intake, upkeep
 from jobs.database import reading, transaction
 from jobs.errors import BrokerUnavailable, DatabaseUnavailable
@@ -145,6 +146,11 @@ class Plant:
         for process in self._started:
             process.teardown()
         self.publisher.close()
+
+    def restart(self, server: PostgresServer) -> None:
+        """Have PostgreSQL up and new, and none of our connections to the old one left."""
+        server.restart()
+        self.engine.dispose()
 
     # Jobs
 

@@ -126,8 +126,7 @@ def test_a_cancel_that_is_asked_for_while_postgresql_restarts_is_heard_afterward
     job_id = plant.submit("demo.sleep", crew.lane, seconds=LONG)
     plant.running(job_id)
 
-    postgres_server.restart()
-    plant.engine.dispose()
+    plant.restart(postgres_server)
     plant.cancel(job_id)
 
     assert plant.finished(job_id)["state"] == JobState.CANCELLED

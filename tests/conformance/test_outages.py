@@ -99,7 +99,7 @@ def test_postgresql_may_restart_while_jobs_run(plant: Plant, crew: Crew, postgre
     ids = [plant.submit("probe.naps", crew.lane, seconds=0.1) for _ in range(100)]
     plant.until(lambda: plant.job(ids[5])["state"] == JobState.SUCCEEDED, "the load is being worked on")
 
-    postgres_server.restart()
+    plant.restart(postgres_server)
     rows = plant.all_finished(ids)
 
     assert {row["state"] for row in rows} == {JobState.SUCCEEDED}
@@ -133,7 +133,7 @@ def test_a_worker_that_starts_without_postgresql_waits_for_it(plant: Plant, post
         pid = early.pid
         plant.until(lambda: '"doing":"announce"' in early.logs(), "the worker says that it waits")
     finally:
-        postgres_server.restart()
+        plant.restart(postgres_server)
 
     assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
     assert early.pid == pid
@@ -148,7 +148,7 @@ def test_a_worker_that_waits_for_postgresql_can_be_told_to_stop(plant: Plant, po
 
         early.stop()
     finally:
-        postgres_server.restart()
+        plant.restart(postgres_server)
 
     assert early.container.exit_code == 0
 
