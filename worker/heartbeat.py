@@ -135,12 +135,16 @@ class Heartbeat:
     def _climb(self, running: Running) -> None:
         """Take the next step when its time has come: the task was asked, is interrupted, is killed.
 
-        An attempt that was fenced gets no time to answer the question: nothing that it does counts.
+        An attempt that was fenced gets no time to answer the question: nothing that it does counts. One that waits for
+        a process cannot be told yet; its time begins with its task.
         """
+        if running.accepted_at is None:
+            return
         grace = self._settings.cancel_grace_seconds
-        since = running.cancel_seen_at if running.cancel_seen_at is not None else time.monotonic() - grace
-        running.cancel_seen_at = since if not running.fenced else running.cancel_seen_at or since
-        waited = time.monotonic() - since
+        if running.cancel_seen_at is None:
+            running.cancel_seen_at = time.monotonic() - grace
+        asked_at = running.accepted_at - grace if running.fenced else running.accepted_at
+        waited = time.monotonic() - max(running.cancel_seen_at, asked_at)
         steps = ((grace, INTERRUPT), (2 * grace, KILL))
         if running.steps_taken < len(steps) and waited >= steps[running.steps_taken][0]:
             _, number = steps[running.steps_taken]

@@ -1,5 +1,6 @@
 """The heartbeat keeps leases through cut connections, and tells what it was told."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from tests.services.proxy import Proxy, When
 from tests.services.stack import eventually
 from worker.admission import Doorbell
 from worker.ears import Ears
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import INTERRUPT, LOOK_EVERY, Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
 from worker.running import Running
@@ -31,6 +32,7 @@ from worker.settings import WorkerSettings
 
 NAME = "worker-1"
 LEASE = timedelta(seconds=3)
+GRACE = 0.5
 EXTEND = b"SET lease_expires_at"
 BEAT = b"UPDATE workers"
 COMMIT = b"COMMIT"
@@ -145,6 +147,30 @@ def test_a_cancel_is_seen(engine: Engine, heartbeat: Heartbeat, running: Running
 
     eventually(lambda: running.cancel_seen_at, 10, "the cancel is seen")
     assert began <= (running.cancel_seen_at or 0) <= time.monotonic()
+
+
+@pytest.mark.parametrize("fenced", [False, True], ids=["cancelled", "fenced"])
+def test_an_attempt_that_has_no_process_yet_is_told_when_it_has_one(
+    fenced: bool, engine: Engine, keeper: Keeper, pulse: Engine, running: Running
+) -> None:
+    settings = WorkerSettings(lease_seconds=LEASE.total_seconds(), cancel_grace_seconds=GRACE)
+    heartbeat = Heartbeat(keeper, pulse, settings, Ears(3600), tuple)
+    with transaction(engine) as connection:
+        if fenced:
+            connection.execute(text("UPDATE jobs SET attempt = attempt + 1"))
+        else:
+            control.cancel(connection, running.attempt.job_id)
+    heartbeat.start()
+    eventually(lambda: running.fenced if fenced else running.cancel_seen_at, 10, "it is known")
+    noticed = time.monotonic()
+    eventually(lambda: time.monotonic() - noticed > 2 * GRACE + 2 * LOOK_EVERY, 10, "both steps would be due")
+
+    with subprocess.Popen(["sleep", "30"]) as process:
+        keeper.accepted(running, process.pid)
+        ended = process.wait(20)
+
+    heartbeat.close()
+    assert ended == -INTERRUPT
 
 
 def test_the_worker_is_seen_to_live(engine: Engine, heartbeat: Heartbeat) -> None:
