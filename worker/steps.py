@@ -22,6 +22,7 @@ from jobs.errors import DatabaseUnavailable
 from jobs.failpoints import passed, reached
 from jobs.model import Failure
 from jobs.state import Event, Outcome
+from worker.admission import Doorbell
 from worker.ears import Deaf, Ears
 from worker.execution import Ending, How, run_attempt
 from worker.keeper import PAUSE_AFTER_OUTAGE, Keeper
@@ -98,15 +99,24 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
         keeper = self._keeper
         self._launch(consumer)
         while keeper.dealt_with:
-            reached("start.acknowledge")
-            keeper.dealt_with.popleft().acknowledge()
-            passed("start.acknowledge")
+            self._acknowledge(consumer, keeper.dealt_with.popleft())
         teller = _teller(consumer)
         keeper.watched = teller is not None
         while keeper.settled:
             _show(teller, keeper.settled.popleft())
         if not self._listening:
             self._mind_saturation(consumer)
+
+    def _acknowledge(self, consumer: Any, doorbell: Doorbell) -> None:
+        """Let a doorbell go. When that fails for a reason that nobody foresaw, the broker repeats it, to no effect."""
+        try:
+            reached("start.acknowledge")
+            doorbell.acknowledge()
+            passed("start.acknowledge")
+        except (*consumer.connection_errors, *consumer.channel_errors):
+            raise  # they end the connection, and the next one is well
+        except Exception:
+            log.exception("doorbell_not_acknowledged")
 
     def _launch(self, consumer: Any) -> None:
         """Hand attempts to the pool while a slot is free; those started ahead wait here, where they can be recalled."""

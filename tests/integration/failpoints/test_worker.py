@@ -21,7 +21,6 @@ LOSE = "attempt.lose"
 
 #: What makes strays: jobs that were started, and whose worker does not know.
 CUT_STARTS = ",".join(f"start.write=cut@{nth}" for nth in range(1, 40, 3))
-SURVIVABLE = (Action.OUTAGE, Action.DELAY, Action.CUT)
 
 #: What a job must do for its worker to come to a point; elsewhere any will do.
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -35,7 +34,6 @@ DEATHS = [
     (
         *map(kill, START),
         kill(ACKNOWLEDGE),
-        Exercise((ACKNOWLEDGE,), (Action.BUG,)),  # what nobody foresaw in its event loop ends the worker
         kill(STRAYS, also=CUT_STARTS),
     ),
     (*map(kill, ATTEMPT), kill(LOSE), *(kill(point, at=2) for point in POOL), *map(kill, LEASE)),
@@ -43,7 +41,7 @@ DEATHS = [
 ERRORS = [
     (
         Exercise(START),
-        Exercise((ACKNOWLEDGE,), SURVIVABLE),
+        Exercise((ACKNOWLEDGE,)),
         Exercise((STRAYS,), stride=1, also=CUT_STARTS),
         Exercise(("start.hold",), (Action.DELAY,), delay=2 * LEASE_SECONDS),
     ),
