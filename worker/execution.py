@@ -72,7 +72,7 @@ def run_attempt(attempt: Attempt) -> Ending:
         request_id=attempt.request_id,
         trace_id=trace_id,
     )
-    with pool_process.unstopped(), about:
+    with pool_process.unstopped(), pool_process.interruptible(), about:
         reached("attempt.run")
         try:
             spec = here.catalogue[attempt.task]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Celery
 from sqlalchemy import Engine
 
@@ -65,6 +66,31 @@ def unstopped() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise SoftTimeLimitExceeded
+
+
+def _let_pass(_number: int, _frame: FrameType | None) -> None:
+    return
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have SIGUSR1 raise `SoftTimeLimitExceeded` in the block, and mean nothing to this process after it.
+
+    A process is told while the word of its attempt's end is on its way, too. billiard's own handler would end it then,
+    and with it the job that it is given next.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nobody interrupts a thread
+        return
+    signal.signal(signal.SIGUSR1, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, _let_pass)
 
 
 _here: list[PoolProcess] = []

@@ -1,5 +1,7 @@
 """Time limits: the soft one raises, the hard one kills."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -55,6 +57,17 @@ def test_a_jobs_own_limit_takes_the_place_of_its_tasks(
     assert time.monotonic() - began < 5
     assert job["error"]["type"].endswith(error)
     assert plant.outcomes(new.id) == ["timed_out"]
+
+
+def test_a_process_that_is_interrupted_when_its_attempt_has_ended_lives_on(plant: Plant) -> None:
+    with plant.crew(worker_concurrency=1) as crew:
+        first = plant.finished(plant.submit("probe.request", crew.lane))["result"]["pid"]
+
+        os.kill(first, signal.SIGUSR1)
+        rows = [plant.finished(plant.submit("probe.request", crew.lane)) for _ in range(3)]
+
+        assert {row["result"]["pid"] for row in rows} == {first}
+        assert {row["attempt"] for row in rows} == {1}
 
 
 def test_a_jobs_hard_limit_may_lie_below_its_tasks_soft_one(plant: Plant, worker: Worker) -> None:
