@@ -84,18 +84,21 @@ class Window:
         if self._is_away():
             return frozenset(wanted)
         with self._lock:
-            full = frozenset(kind for kind, count in wanted.items() if self._room(kind, count) < count)
+            unknown = {queue for (queue, priority), count in wanted.items() if self._is_unknown(queue, priority, count)}
+        counts = {queue: _Count(self._clock(), *self._ask(queue)) for queue in unknown}  # without the lock: it may last
+        with self._lock:
+            self._counts |= counts
+            full = frozenset((q, p) for (q, p), count in wanted.items() if self._left(self._counts[q], p) < count)
             for (queue, priority), count in wanted.items():
                 if (queue, priority) not in full:
                     self._counts[queue].rung[priority] += count
             return full
 
-    def _room(self, kind: Kind, wanted: int) -> int:
-        queue, priority = kind
-        known, now = self._counts.get(queue), self._clock()
-        if known is None or self._is_old(known, now - known.at, self._left(known, priority) < wanted):
-            known = self._counts[queue] = _Count(now, *self._ask(queue))
-        return self._left(known, priority)
+    def _is_unknown(self, queue: str, priority: int, wanted: int) -> bool:
+        known = self._counts.get(queue)
+        if known is None:
+            return True
+        return self._is_old(known, self._clock() - known.at, self._left(known, priority) < wanted)
 
     def _left(self, known: _Count, priority: int) -> int:
         size = self._size / 2 if priority in known.waiting else self._size

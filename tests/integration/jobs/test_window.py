@@ -1,6 +1,7 @@
 """Which new jobs are rung at once: as many as the window of their kind has room for, whoever else fills it."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +76,22 @@ def test_each_queue_and_each_priority_has_a_window_of_its_own(engine: Engine, cl
     window = Window(engine, 10, clock=clock)
 
     assert window.quiet({USUAL: 1, URGENT: 10, ("bulk", 4): 10}) == {USUAL}
+
+
+def test_a_count_that_takes_its_time_holds_nobody_up_who_needs_none(engine: Engine) -> None:
+    window = Window(engine, 10)
+    window.quiet({USUAL: 1})
+
+    with engine.connect() as connection, ThreadPoolExecutor(2) as pool:
+        connection.execute(text("LOCK TABLE jobs"))
+        counting = pool.submit(window.quiet, {("bulk", 4): 1})
+        scenes.wait_for_lock(engine)
+        known = pool.submit(window.quiet, {USUAL: 1})
+        answer = wait([known], 5).done
+        connection.rollback()
+
+        assert answer == {known}
+        assert (known.result(), counting.result()) == (frozenset(), frozenset())
 
 
 def test_room_that_workers_made_is_seen_a_moment_later(engine: Engine, clock: Clock) -> None:
