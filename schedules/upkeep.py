@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 RESCUE_EVERY: Final = 2.0
 PRUNE_EVERY: Final = 60.0
+PRUNE_AGAIN_AFTER: Final = 5.0
+"""Seconds after which a step that failed is tried again."""
 _SHORTEST_PAUSE: Final = 0.01
 
 
@@ -83,6 +85,16 @@ class Upkeep:
         """Delete what has been kept long enough; tell whether there was more than one batch of it."""
         if not self._is_time("prune", PRUNE_EVERY):
             return False
+        try:
+            full = self._prune()
+        except Exception:
+            self._last["prune"] += PRUNE_AGAIN_AFTER - PRUNE_EVERY
+            raise
+        if full:
+            del self._last["prune"]  # the rest at once, between the other steps
+        return full
+
+    def _prune(self) -> bool:
         keep = timedelta(days=self._settings.keep_finished_days)
         pruned = commit(self._engine, "prune", partial(upkeep.prune, keep=keep))
         keys = commit(self._engine, "prune_keys", upkeep.prune_idempotency_keys)
@@ -90,10 +102,7 @@ class Upkeep:
         tell(self._instruments, "prune", pruned)
         tell(self._instruments, "prune_keys", keys)
         tell(self._instruments, "prune_occurrences", decisions)
-        full = upkeep.BATCH in {pruned, keys, decisions}
-        if full:
-            del self._last["prune"]  # the rest at once, between the other steps
-        return full
+        return upkeep.BATCH in {pruned, keys, decisions}
 
     def _until_next_due(self) -> float:
         """Return the pause until the next job is due, by the database's clock, within the setting's bounds."""

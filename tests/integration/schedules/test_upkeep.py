@@ -17,7 +17,7 @@ from jobs.model import Doorbell, JobId, NewJob
 from jobs.telemetry.metrics import Instruments
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
-from schedules.upkeep import Upkeep
+from schedules.upkeep import PRUNE_AGAIN_AFTER, Upkeep
 from tasks.publisher import DoorbellPublisher
 from tasks.topology import depth, transport_options
 from tests.factories import new_job, submission
@@ -25,6 +25,11 @@ from tests.services.brokers import each_broker
 
 QUEUES = ("default", "bulk")
 WINDOW = 1000
+OLD_KEYS = """
+INSERT INTO idempotency_keys (tenant, key, fingerprint, receipts, created_at, expires_at)
+SELECT 'default', n::text, 'x', '[]', now() - interval '2 days', now() - interval '1 day'
+FROM generate_series(1, :count) AS n
+"""
 
 
 class Clock:
@@ -253,22 +258,39 @@ def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
     assert left == {dead, fresh}
 
 
-def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine: Engine, make: Make) -> None:
+def test_a_deletion_that_failed_is_tried_again_soon_and_the_other_steps_go_on(
+    make: Make, engine: Engine, broker_url: str, clock: Clock
+) -> None:
+    accept(engine, new_job())
+    change(engine, "UPDATE jobs SET rung_at = NULL")
+    change(engine, OLD_KEYS, count=1)
+    change(engine, "ALTER TABLE jobs RENAME COLUMN closed_at TO shut_at")
+    tidy = make(broker_url)
+
+    tidy.round()
+    assert (keys(engine), held(broker_url)) == (1, 1)
+
+    change(engine, "ALTER TABLE jobs RENAME COLUMN shut_at TO closed_at")
+    tidy.round()
+    assert keys(engine) == 1, "no trouble is met again and again without a pause"
+    clock.now += PRUNE_AGAIN_AFTER
+    tidy.round()
+    assert keys(engine) == 0
+
+
+def keys(engine: Engine) -> int:
     with transaction(engine) as connection:
-        connection.execute(
-            text(
-                "INSERT INTO idempotency_keys (tenant, key, fingerprint, receipts, created_at, expires_at) "
-                "SELECT 'default', n::text, 'x', '[]', now() - interval '2 days', now() - interval '1 day' "
-                "FROM generate_series(1, 1200) AS n"
-            )
-        )
+        return int(connection.scalar(text("SELECT count(*) FROM idempotency_keys")) or 0)
+
+
+def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine: Engine, make: Make) -> None:
+    change(engine, OLD_KEYS, count=1200)
     tidy = make("redis://127.0.0.1:1/0")
 
     for _ in range(3):
         tidy._clean()
 
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM idempotency_keys")) == 0
+    assert keys(engine) == 0
 
 
 def test_what_was_decided_about_schedules_is_deleted_in_time(make: Make, engine: Engine, broker_url: str) -> None:
