@@ -186,7 +186,7 @@ def _summary(schedule: Schedule) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: getattr(definition, name) for name in _SAME if name in schemas.ScheduleSummary.model_fields
     }
-    own = {name: getattr(schedule, name) for name in ("name", "source", "origin", "paused_at")}
+    own = {name: getattr(schedule, name) for name in ("name", "source", "origin", "paused_at", "pause_reason")}
     return {**shown, **own, "at": definition.once, "next_at": _next_at(schedule), "links": links}
 
 

@@ -157,6 +157,9 @@ class ScheduleSummary(BaseModel):
     priority: int
     overlap: Overlap
     paused_at: Annotated[datetime | None, Field(description="null: it is not paused")]
+    pause_reason: Annotated[
+        Why | None, Field(description="paused: somebody asked for it; undeclared: code does not declare it any more")
+    ]
     next_at: Annotated[
         datetime | None, Field(description="When the next instant is due, jitter included; null: none is to come")
     ]

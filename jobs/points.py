@@ -327,6 +327,7 @@ _BEAT: Final[Mapping[str, Point]] = {
     ),
     **_upkeep("prune.commit", "the jobs are deleted with all that belongs to them", "COMMIT"),
     **_upkeep("prune_occurrences.commit", "old decisions about the instants of schedules are deleted", "COMMIT"),
+    **_upkeep("prune_schedules.commit", "deleted schedules without history are pruned", "COMMIT"),
     **_upkeep("prune_keys.commit", "idempotency keys whose promise has ended are deleted", "COMMIT"),
 }
 

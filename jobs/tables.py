@@ -259,6 +259,7 @@ schedules = Table(
     Column("version", Integer, nullable=False, server_default="1", comment="changes with every edit"),
     _instant("created_at", nullable=False),
     _instant("updated_at", nullable=False),
+    Column("deleted_at", DateTime(timezone=True), comment="kept for its history, until its name is used again"),
     CheckConstraint("num_nonnulls(cron, every_seconds, once) = 1", name="has_one_timing"),
     CheckConstraint("(every_seconds IS NULL) = (anchor_at IS NULL)", name="anchored_when_every"),
     CheckConstraint("every_seconds >= 1 AND jitter_seconds >= 0", name="seconds_in_range"),
@@ -279,8 +280,9 @@ schedules = Table(
 )
 # What a beat fires: due and not paused, the latest first.
 Index("schedules_due", schedules.c.next_at, postgresql_where=text("next_at IS NOT NULL AND paused_at IS NULL"))
+Index("schedules_deleted", schedules.c.deleted_at, postgresql_where=text("deleted_at IS NOT NULL"))
 
-# No foreign key: a schedule that is deleted leaves its history to upkeep.
+# No foreign key: each is pruned by itself, a deleted schedule after its last occurrence.
 occurrences = Table(
     "occurrences",
     metadata,

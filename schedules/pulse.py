@@ -82,8 +82,10 @@ class Pulse:
         except Exception:
             log.exception("schedules_not_declared")  # the jobs of others must not wait for that
             return False
-        if done.written or done.removed:
-            log.info("schedules_declared", written=done.written, removed=done.removed)
+        if done.written:
+            log.info("schedules_declared", written=done.written)
+        if done.undeclared:
+            log.warning("schedules_undeclared", schedules=done.undeclared, meaning="paused until code declares them")
         for name in done.left_out:
             log.warning("schedule_left_out", schedule=name, reason="a schedule of this name was put over HTTP")
         return True

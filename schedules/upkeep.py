@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from jobs import upkeep
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
-from jobs.planning import history
+from jobs.planning import history, store
 from jobs.telemetry.metrics import Instruments
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
@@ -99,10 +99,12 @@ class Upkeep:
         pruned = commit(self._engine, "prune", partial(upkeep.prune, keep=keep))
         keys = commit(self._engine, "prune_keys", upkeep.prune_idempotency_keys)
         decisions = commit(self._engine, "prune_occurrences", partial(history.prune, keep=keep, limit=upkeep.BATCH))
+        deleted = commit(self._engine, "prune_schedules", partial(store.prune, keep=keep, limit=upkeep.BATCH))
         tell(self._instruments, "prune", pruned)
         tell(self._instruments, "prune_keys", keys)
         tell(self._instruments, "prune_occurrences", decisions)
-        return upkeep.BATCH in {pruned, keys, decisions}
+        tell(self._instruments, "prune_schedules", deleted)
+        return upkeep.BATCH in {pruned, keys, decisions, deleted}
 
     def _until_next_due(self) -> float:
         """Return the pause until the next job is due, by the database's clock, within the setting's bounds."""

@@ -151,7 +151,10 @@ async def list_schedules(
 
 @router.delete("/{name}", status_code=204, responses=problems(404, 409, 412, 422), summary="Delete a schedule")
 async def delete_schedule(request: Request, caller: Caller, name: Name, if_match: IfMatch = None) -> Response:
-    """Once this is answered no instant of it gets a job. Jobs that were made before go on."""
+    """Once this is answered no instant of it gets a job. Jobs that were made before go on; its occurrences can be read.
+
+    What code has declared, and does not declare any more, can be deleted too.
+    """
     expected = _expected(if_match)
     await write_to(request, partial(editing.remove, name=name, editor=_editor(caller), expected=expected))
     return Response(status_code=204)
@@ -261,7 +264,10 @@ async def list_occurrences(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=job_search.MAX_PAGE)] = 50,
 ) -> Response:
-    """Return the decisions about the schedule's instants with their reasons and jobs, the latest instants first."""
+    """Return the decisions about the schedule's instants with their reasons and jobs, the latest instants first.
+
+    Also those of a schedule that was deleted, for as long as they are kept.
+    """
     wanted = Span(decision=decision, first=first, last=last)
     query = partial(search.list_occurrences, name=name, wanted=wanted, tenant=caller.tenant, limit=limit, cursor=cursor)
     page = await read_from(request, query)

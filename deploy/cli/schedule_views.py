@@ -23,7 +23,7 @@ def timing(schedule: Json) -> str:
 
 def _state(schedule: Json) -> str:
     if schedule["paused_at"]:
-        return "paused"
+        return str(schedule["pause_reason"])
     return "running" if schedule["next_at"] else "over"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, func, select
 
 from jobs.calendar.instants import next_instant
 from jobs.calendar.refusal import InvalidTiming
@@ -21,7 +21,6 @@ from jobs.planning.decisions import next_look_at
 from jobs.planning.kept import Keeps, also_of, not_due, sort_out
 from jobs.planning.model import TIMING, Definition, Schedule
 from jobs.planning.words import Overlap, Source, Why
-from jobs.tables import schedules
 
 REMEMBERED: Final = 1000
 """Occurrences, the newest, among whose jobs unfinished ones are looked for when `overlap` begins to matter."""
@@ -83,19 +82,27 @@ def put(
     """
     now = store.clock(connection)
     found = store.look_up(connection, name, tenant=editor.tenant, lock=True)
-    if found is None and may_create:
+    if may_create and _is_gone(found):
         expected.check(None)
-        made = _created(name, _anchored(make(None, now), None, now), editor, now)
+        definition = _anchored(make(None, now), None, now)
+        made = _created(name, definition, editor, now, found)
+        if found is not None:
+            store.change(connection, made)
+            return made, True
         if store.add(connection, made):
             return made, True
         found = store.look_up(connection, name, tenant=editor.tenant, lock=True)  # somebody was quicker
-    if found is None:
+    if found is None or _is_gone(found):
         raise NotFound(f"There is no schedule {name}.")
     _must_be_editable(found, editor, expected)
     edited = _edited(connection, found, _anchored(make(found, now), found, now), editor, now)
     if edited is not found:
         store.change(connection, edited)
     return edited, False
+
+
+def _is_gone(found: Schedule | None) -> bool:
+    return found is None or found.deleted_at is not None
 
 
 def _must_be_editable(found: Schedule, editor: Editor, expected: Expected) -> None:
@@ -105,9 +112,10 @@ def _must_be_editable(found: Schedule, editor: Editor, expected: Expected) -> No
     expected.check(found)
 
 
-def _created(name: str, definition: Definition, editor: Editor, now: datetime) -> Schedule:
+def _created(name: str, definition: Definition, editor: Editor, now: datetime, former: Schedule | None) -> Schedule:
+    """Return a new schedule. It takes the place of one of its name that was deleted, whose history stays with it."""
     made = Schedule(
-        id=new_job_id(),
+        id=former.id if former else new_job_id(),
         tenant=editor.tenant,
         name=name,
         source=editor.source,
@@ -115,10 +123,10 @@ def _created(name: str, definition: Definition, editor: Editor, now: datetime) -
         submitter=editor.submitter,
         definition=definition,
         paused_at=None,
-        decided_until=now,
+        decided_until=max(now, former.decided_until) if former else now,
         next_at=None,
         open_jobs=(),
-        version=1,
+        version=former.version + 1 if former else 1,
         created_at=now,
         updated_at=now,
     )
@@ -164,10 +172,10 @@ def _timed_anew(connection: Connection, found: Schedule, edited: Schedule, now: 
     """Return the schedule with its new timing in force from now on; what both timings have of before is kept."""
     rule = edited.definition.rule
     is_common, is_coming = also_of(rule), not_due(found, rule, now)
-    if found.paused_at is None:
+    if found.pause_reason is None:
         kept = _leave(connection, found, now, Why.EDITED, is_common)
     else:
-        kept = _leave(connection, found, now, Why.PAUSED, lambda at: is_common(at) and is_coming(at))
+        kept = _leave(connection, found, now, found.pause_reason, lambda at: is_common(at) and is_coming(at))
     since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
     if edited.definition.once and not kept:
         _must_be_to_come(edited.definition, since)
@@ -213,16 +221,19 @@ def _open_jobs(connection: Connection, found: Schedule, overlap: Overlap) -> tup
 def remove(connection: Connection, name: str, editor: Editor = ANYBODY, *, expected: Expected = ANYTHING) -> None:
     """Delete the schedule: once this is committed no instant of it gets a job. Jobs that were made go on.
 
-    Its history is left to upkeep. Raises `NotFound`, `PreconditionFailed`, `ReadOnly`.
+    Its history can be read until upkeep prunes it. What code has declared and declares no more can be deleted too.
+    Raises `NotFound`, `PreconditionFailed`, `ReadOnly`.
     """
+    now = store.clock(connection)
     found = store.find(connection, name, tenant=editor.tenant, lock=True)
-    _must_be_editable(found, editor, expected)
-    _remove(connection, found)
-
-
-def _remove(connection: Connection, found: Schedule) -> None:
-    history.forget_waiting(connection, found.id)
-    connection.execute(delete(schedules).where(schedules.c.id == found.id))
+    if found.pause_reason is Why.UNDECLARED:
+        expected.check(found)
+    else:
+        _must_be_editable(found, editor, expected)
+    _leave(connection, found, now, found.pause_reason or Why.DELETED, lambda _at: False)
+    history.end_waiting(connection, found.id, now, Why.DELETED)
+    ended = replace(_touched(found, editor, now), deleted_at=now, paused_at=None, next_at=None)
+    store.change(connection, replace(ended, decided_until=max(now, found.decided_until), kept=(), open_jobs=()))
 
 
 def pause(connection: Connection, name: str, editor: Editor = ANYBODY, *, expected: Expected = ANYTHING) -> Schedule:
@@ -248,14 +259,19 @@ def resume(connection: Connection, name: str, editor: Editor = ANYBODY, *, expec
     now = store.clock(connection)
     found = store.find(connection, name, tenant=editor.tenant, lock=True)
     _must_be_editable(found, editor, expected)
-    if found.paused_at is None:
+    resumed = _resumed(connection, found, editor, now)
+    if resumed is not found:
+        store.change(connection, resumed)
+    return resumed
+
+
+def _resumed(connection: Connection, found: Schedule, editor: Editor, now: datetime) -> Schedule:
+    if found.pause_reason is None:
         return found
-    kept = _leave(connection, found, now, Why.PAUSED, not_due(found, found.definition.rule, now))
+    kept = _leave(connection, found, now, found.pause_reason, not_due(found, found.definition.rule, now))
     since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
     moved = replace(_touched(found, editor, now), paused_at=None, decided_until=since, kept=kept)
-    resumed = replace(moved, next_at=next_look_at(moved))
-    store.change(connection, resumed)
-    return resumed
+    return replace(moved, next_at=next_look_at(moved))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +280,8 @@ class Declared:
 
     written: tuple[str, ...]
     """New ones, and those that have changed."""
-    removed: tuple[str, ...]
-    """Code does not declare them any more."""
+    undeclared: tuple[str, ...]
+    """Code does not declare them any more: they fire no more until it does."""
     left_out: tuple[str, ...]
     """Their names are taken by schedules that were put over HTTP."""
 
@@ -275,20 +291,29 @@ def declare(
 ) -> Declared:
     """Make the schedules of source `code` those of `wanted`: by name, what makes the definition, and its origin.
 
-    Of several that declare at once the last one has its way. Raises `InvalidTiming`.
+    What is not among them is kept, and fires no more until it is declared again: perhaps a module was missing. Of
+    several that declare at once the last one has its way. Raises `InvalidTiming`.
     """
     connection.execute(select(func.pg_advisory_xact_lock(_DECLARING)))  # two that start at once do it one by one
+    now = store.clock(connection)
     standing = {one.name: one for one in store.declared(connection, tenant=tenant)}
-    gone = sorted(standing.keys() - wanted.keys())
+    gone = [name for name in sorted(standing.keys() - wanted.keys()) if standing[name].paused_at is None]
     for name in gone:
-        _remove(connection, standing[name])
+        store.change(connection, replace(_touched(standing[name], _of_code(standing[name]), now), paused_at=now))
     written, left_out = [], []
     for name, (make, origin) in sorted(wanted.items()):
+        editor = Editor(tenant=tenant, source=Source.CODE, origin=origin)
+        if name in standing and standing[name].paused_at is not None:
+            store.change(connection, _resumed(connection, standing[name], editor, now))
         try:
-            edited, _ = put(connection, name, make, Editor(tenant=tenant, source=Source.CODE, origin=origin))
+            edited, _ = put(connection, name, make, editor)
         except ReadOnly:
             left_out.append(name)
             continue
         if name not in standing or edited.version != standing[name].version:
             written.append(name)
     return Declared(tuple(written), tuple(gone), tuple(left_out))
+
+
+def _of_code(schedule: Schedule) -> Editor:
+    return Editor(tenant=schedule.tenant, source=Source.CODE, origin=schedule.origin)

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from jobs.errors import NotFound
 from jobs.model import JobId, id_after
 from jobs.planning.model import Occurrence, ScheduleId
-from jobs.planning.words import Decision
+from jobs.planning.words import Decision, Why
 from jobs.tables import occurrences
 
 Row = Mapping[str, Any]
@@ -99,9 +99,10 @@ def _amended(one: Occurrence, now: datetime) -> dict[str, Any]:
     return {f"new_{name}": value for name, value in values.items()} | {"occurrence": one.id, "new_decided_at": now}
 
 
-def forget_waiting(connection: Connection, schedule_id: ScheduleId) -> None:
-    """Have nothing wait for this schedule any more."""
-    connection.execute(delete(occurrences).where(occurrences.c.schedule_id == schedule_id, _WAITING))
+def end_waiting(connection: Connection, schedule_id: ScheduleId, now: datetime, reason: Why) -> None:
+    """Have nothing wait for this schedule any more, and record why."""
+    skipped = {"decision": Decision.SKIPPED.value, "reason": reason.value, "decided_at": now}
+    connection.execute(update(occurrences).where(occurrences.c.schedule_id == schedule_id, _WAITING).values(skipped))
 
 
 def latest_jobs(connection: Connection, schedule_id: ScheduleId, limit: int) -> list[JobId]:

@@ -134,6 +134,7 @@ class Schedule:
     """Id of the API key that wrote it last."""
     definition: Definition
     paused_at: datetime | None
+    """Of one that code declared: since when code does not declare it any more."""
     decided_until: datetime
     """Every instant up to here has been decided, but for those that are kept, and none after it but by a backfill."""
     kept: tuple[datetime, ...] = ()
@@ -145,6 +146,15 @@ class Schedule:
     version: int
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None = None
+    """It is there for its history alone."""
+
+    @property
+    def pause_reason(self) -> Why | None:
+        """Return why its instants are passed over; None: it is not paused."""
+        if self.paused_at is None:
+            return None
+        return Why.UNDECLARED if self.source is Source.CODE else Why.PAUSED
 
     @property
     def tag(self) -> str:

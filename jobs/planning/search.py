@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, select, tuple_
 
 from jobs import cursors
+from jobs.errors import NotFound
 from jobs.model import DEFAULT_TENANT
 from jobs.planning import store
 from jobs.planning.history import SHOWN
@@ -37,7 +38,8 @@ def list_schedules(
 ) -> tuple[Sequence[Schedule], str | None]:
     """Return some schedules in the order of their names, and the next cursor. Raises `InvalidCursor`."""
     scope = cursors.scope("schedules", tenant, asdict(wanted))
-    query = store.query().where(schedules.c.tenant == tenant).order_by(schedules.c.name).limit(limit + 1)
+    alive = (schedules.c.tenant == tenant, schedules.c.deleted_at.is_(None))
+    query = store.query().where(*alive).order_by(schedules.c.name).limit(limit + 1)
     last = cursors.read(cursor, scope)
     if last is not None:
         query = query.where(schedules.c.name > last)
@@ -89,8 +91,13 @@ def list_occurrences(
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page:
-    """Return some occurrences of a schedule, the latest instants first. Raises `NotFound`, `InvalidCursor`."""
-    schedule = store.find(connection, name, tenant=tenant)
+    """Return some occurrences of a schedule, deleted or not, the latest instants first.
+
+    Raises `NotFound`, `InvalidCursor`.
+    """
+    schedule = store.look_up(connection, name, tenant=tenant)
+    if schedule is None:
+        raise NotFound(f"There is no schedule {name}, and none of this name was deleted lately.")
     scope = cursors.scope("occurrences", str(schedule.id), asdict(wanted))
     query = occurrences_query(schedule.id, wanted, limit=limit + 1, before=_position(cursors.read(cursor, scope)))
     rows = connection.execute(query).mappings().all()

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pydantic_core
 from sqlalchemy import (
     ARRAY,
     Connection,
+    Interval,
     RowMapping,
     Select,
     Text,
     Uuid,
     bindparam,
     column,
+    delete,
+    exists,
     func,
     literal,
     null,
@@ -31,7 +34,7 @@ from jobs.model import JobId
 from jobs.planning.model import FIELDS, Definition, Schedule
 from jobs.planning.words import CatchUp, Overlap, Source
 from jobs.state import UNFINISHED
-from jobs.tables import jobs, schedules
+from jobs.tables import jobs, occurrences, schedules
 from jobs.transitions import guard
 
 _AS_TEXT: Final = ("payload", "retry")
@@ -74,13 +77,13 @@ def read(row: RowMapping) -> Schedule:
 def find(connection: Connection, name: str, *, tenant: str, lock: bool = False) -> Schedule:
     """Return the schedule; with `lock` nobody else fires or edits it meanwhile. Raises `NotFound`."""
     found = look_up(connection, name, tenant=tenant, lock=lock)
-    if found is None:
+    if found is None or found.deleted_at is not None:
         raise NotFound(f"There is no schedule {name}.")
     return found
 
 
 def look_up(connection: Connection, name: str, *, tenant: str, lock: bool = False) -> Schedule | None:
-    """Return the schedule as `find` does; None where there is none."""
+    """Return the schedule as `find` does, also one that was deleted; None where there is none."""
     wanted = query().where(schedules.c.tenant == tenant, schedules.c.name == name)
     row = connection.execute(wanted.with_for_update() if lock else wanted).mappings().one_or_none()
     return read(row) if row else None
@@ -88,7 +91,8 @@ def look_up(connection: Connection, name: str, *, tenant: str, lock: bool = Fals
 
 def declared(connection: Connection, *, tenant: str) -> list[Schedule]:
     """Return the schedules that code declares, locked."""
-    wanted = query().where(schedules.c.tenant == tenant, schedules.c.source == Source.CODE.value)
+    of_code = (schedules.c.source == Source.CODE.value, schedules.c.deleted_at.is_(None))
+    wanted = query().where(schedules.c.tenant == tenant, *of_code)
     rows = connection.execute(wanted.order_by(schedules.c.name).with_for_update()).mappings()
     return [read(row) for row in rows]
 
@@ -114,6 +118,18 @@ def change(connection: Connection, schedule: Schedule) -> None:
     connection.execute(
         update(schedules).where(schedules.c.id == schedule.id).values(**own, **_written(schedule.definition))
     )
+
+
+def prune(connection: Connection, *, keep: timedelta, limit: int) -> int:
+    """Delete schedules that were deleted longer ago than `keep` and have no history left; return how many."""
+    has_history = exists().where(occurrences.c.schedule_id == schedules.c.id)
+    old = (
+        select(schedules.c.id)
+        .where(schedules.c.deleted_at < func.statement_timestamp() - literal(keep, Interval), ~has_history)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(delete(schedules).where(schedules.c.id.in_(old))).rowcount
 
 
 def unfinished(connection: Connection, ids: Iterable[JobId]) -> set[JobId]:

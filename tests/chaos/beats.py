@@ -50,14 +50,18 @@ def check_occurrences(connection: Connection, until: datetime) -> list[str]:
 
     For schedules that were made before and have neither been edited in their timing nor deleted since.
     """
-    rows = connection.execute(store.query()).mappings()
+    rows = connection.execute(store.query().where(schedules.c.deleted_at.is_(None))).mappings()
     found = [finding for row in rows for finding in _of_schedule(connection, store.read(row), until)]
     return found + _jobs_without_occurrence(connection)
 
 
 def _of_schedule(connection: Connection, schedule: Schedule, until: datetime) -> Iterator[str]:
     no_instants = (Why.TRIGGERED.value, Why.GAP.value, Why.FOLD.value)
-    of_the_timing = (occurrences.c.schedule_id == schedule.id, occurrences.c.reason.not_in(no_instants))
+    of_the_timing = (
+        occurrences.c.schedule_id == schedule.id,
+        occurrences.c.instant > schedule.created_at,  # what is older is of one that had the name before
+        occurrences.c.reason.not_in(no_instants),
+    )
     query = select(occurrences).where(*of_the_timing).order_by(occurrences.c.instant)
     rows = connection.execute(query).mappings().all()
     rule = schedule.definition.rule

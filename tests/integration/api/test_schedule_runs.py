@@ -144,6 +144,20 @@ def test_every_decision_is_there_with_its_reason_and_job(person: Person) -> None
     assert skipped["instant"] < skipped["through_at"] < fired["instant"] < fired["decided_at"]
 
 
+def test_the_history_outlives_the_schedule_and_the_name_is_free(person: Person) -> None:
+    put(person, anchor_at=(datetime.now(UTC) - timedelta(seconds=5)).isoformat())
+    fire(person)
+    before = occurrences(person)
+
+    assert person.http.delete(PATH).status_code == 204
+    problem(person.http.get(PATH), 404, "not-found")
+    assert occurrences(person) == before
+
+    again = person.http.put(PATH, json={"task": "demo.noop", "cron": "@daily"}, headers={"If-None-Match": "*"})
+    assert (again.status_code, occurrences(person)) == (201, before)
+    problem(person.http.get("/api/v1/schedules/never/occurrences"), 404, "not-found")
+
+
 def test_why_did_it_not_run_then_has_an_answer(person: Person) -> None:
     put(person, every_seconds=60, catch_up={"mode": "none"})
     fire(person, hours_away=1)

@@ -14,16 +14,16 @@ from jobs.database import reading, transaction
 from jobs.model import Acceptance, JobId, new_job_id
 from jobs.planning.words import Decision, Why
 from jobs.points import Action
-from jobs.tables import attempts, events, idempotency_keys, jobs, occurrences
+from jobs.tables import attempts, events, idempotency_keys, jobs, occurrences, schedules
 from tests.factories import submission, success
 from tests.integration.failpoints.conftest import open_site
 from tests.integration.failpoints.exercise import Exercise
 from tests.integration.failpoints.site import Site, fired
-from tests.integration.jobs import scenes
+from tests.integration.jobs import scenes, timetable
 from tests.services.api_process import own_database
 
 STRANDED = ("upkeep.stranded.commit", "upkeep.stranded.ring")
-PRUNE = ("upkeep.prune.commit", "upkeep.prune_keys.commit", "upkeep.prune_occurrences.commit")
+PRUNE = tuple(f"upkeep.{step}.commit" for step in ("prune", "prune_keys", "prune_occurrences", "prune_schedules"))
 
 #: Each in a beat of its own: what these steps do, they do at once when a beat starts, and then not for a while.
 RINGS = tuple(Exercise((point,), (action,)) for point in STRANDED for action in Action)
@@ -31,7 +31,7 @@ DELETIONS = tuple(
     [Exercise((point,), (action,)) for point in PRUNE for action in Action]
     + [Exercise(("upkeep.prune.delete",), (action,), first=2) for action in Action]
 )
-EVERYTHING = (jobs, events, attempts, idempotency_keys, occurrences)
+EVERYTHING = (jobs, events, attempts, idempotency_keys, occurrences, schedules)
 A_BLINK = 0.00001
 """Days."""
 
@@ -90,13 +90,17 @@ def test_old_jobs_are_deleted_whole_or_not_at_all(exercises: tuple[Exercise, ...
 
 
 def _make_old(engine: Engine) -> None:
-    """Store jobs that ended an hour ago, under keys whose day is over."""
+    """Store jobs that ended an hour ago, under keys whose day is over, and a schedule that was deleted then."""
     for _ in range(3):
         (answer,) = scenes.submit(engine, submission(key=uuid.uuid4().hex))
         assert isinstance(answer, Acceptance)
         (attempt,) = scenes.start(engine, answer.receipts[0].id)
         scenes.end(engine, attempt, success())
+    name = uuid.uuid4().hex
+    timetable.put(engine, name, every_seconds=86_400)
+    timetable.remove(engine, name)
     with transaction(engine) as connection:
+        connection.execute(text("UPDATE schedules SET deleted_at = now() - interval '1 h'"))
         connection.execute(insert(occurrences).values(_old_occurrence()))
         connection.execute(text("UPDATE idempotency_keys SET expires_at = now() - interval '1 s'"))
         connection.execute(text("UPDATE jobs SET finished_at = now() - interval '1 h'"))

@@ -11,19 +11,22 @@ from sqlalchemy import Engine
 from jobs.calendar.refusal import InvalidTiming
 from jobs.database import transaction
 from jobs.errors import NotFound, PreconditionFailed, ReadOnly
-from jobs.planning import editing
+from jobs.planning import editing, search, store
+from jobs.planning import history as history_rows
 from jobs.planning.decisions import next_due_at
 from jobs.planning.editing import ANYTHING, Declared, Editor, Expected, Make
 from jobs.planning.model import LARGEST_LIMIT, Schedule
-from jobs.planning.words import CatchUp, Overlap, Source
+from jobs.planning.words import CatchUp, Overlap, Source, Why
 from tests.integration.jobs import scenes
 from tests.integration.jobs.timetable import (
     NAME,
+    TENANT,
     change,
     decided,
     definition,
     due,
     fire,
+    fire_waiting,
     get,
     history,
     let_pass,
@@ -32,6 +35,7 @@ from tests.integration.jobs.timetable import (
     put,
     remove,
     resume,
+    undecide,
 )
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -287,7 +291,7 @@ def test_a_client_that_knows_a_deleted_one_is_told(engine: Engine) -> None:
 
     second = put(engine)
 
-    assert second.tag != first.tag, "though both are of the first version"
+    assert second.tag != first.tag
 
 
 def test_a_pause_is_told_as_skipped_and_not_made_up_for(engine: Engine) -> None:
@@ -349,8 +353,70 @@ def test_a_deleted_schedule_fires_no_more_and_its_name_is_free(engine: Engine) -
     remove(engine)
 
     assert fire(engine).told == []
-    put(engine)
-    assert history(engine) == []
+    again = put(engine)
+    assert (again.deleted_at, again.created_at) == (None, again.decided_until)
+    assert fire(engine).told == []
+
+
+def test_a_deleted_schedule_is_found_by_none_but_its_history(engine: Engine) -> None:
+    due(engine)
+    fire(engine)
+    (fired,) = history(engine)
+    remove(engine)
+
+    with engine.connect() as connection:
+        with pytest.raises(NotFound):
+            store.find(connection, NAME, tenant=TENANT)
+        assert search.list_schedules(connection, search.Filter())[0] == []
+        assert store.until_next_due(connection) is None
+        (row,) = search.list_occurrences(connection, NAME, search.Span()).rows
+
+    assert row["job_id"] == fired["job_id"]
+
+
+def test_a_name_that_is_used_again_keeps_the_history_and_begins_anew(engine: Engine) -> None:
+    due(engine, overlap=Overlap.WAIT)
+    fire(engine)
+    pause(engine)
+    before = get(engine)
+    remove(engine)
+
+    again = write(engine, Expected(absent=True), priority=9)
+
+    assert again == get(engine)
+    assert (again.paused_at, again.open_jobs, again.kept, again.source) == (None, (), (), Source.API)
+    assert again.version > before.version
+    assert decided(engine) == [("fired", "on_time")]
+
+
+def test_a_delete_says_what_it_left_and_what_waited(engine: Engine) -> None:
+    due(engine, overlap=Overlap.WAIT)
+    fire(engine)
+    let_pass(engine, 3600)
+    fire(engine)
+    let_pass(engine, 3600)
+
+    remove(engine)
+
+    assert decided(engine) == [("fired", "on_time"), ("skipped", "deleted"), ("skipped", "deleted")]
+    assert fire_waiting(engine).told == []
+
+
+def test_a_deleted_schedule_is_pruned_after_its_history(engine: Engine) -> None:
+    due(engine)
+    fire(engine)
+    put(engine, "lives")
+    remove(engine)
+    day = timedelta(days=1)
+
+    def prune(keep: timedelta) -> tuple[int, int]:
+        with transaction(engine) as connection:
+            return store.prune(connection, keep=keep, limit=10), history_rows.prune(connection, keep=keep, limit=10)
+
+    assert prune(day) == (0, 0)
+    assert prune(-day) == (0, 1), "it has a history still"
+    assert prune(-day) == (1, 0)
+    assert get(engine, "lives").deleted_at is None
 
 
 def declare(engine: Engine, *names: str, **changes: Any) -> Declared:
@@ -359,14 +425,49 @@ def declare(engine: Engine, *names: str, **changes: Any) -> Declared:
         return editing.declare(connection, wanted)
 
 
-def test_what_code_declares_is_there_and_goes_with_the_code(engine: Engine) -> None:
+def test_what_code_declares_is_there_and_rests_while_it_does_not(engine: Engine) -> None:
     assert declare(engine, "a", "b") == Declared(("a", "b"), (), ())
     assert declare(engine, "a", "b") == Declared((), (), ())
     assert declare(engine, "b", priority=9) == Declared(("b",), ("a",), ())
+    assert declare(engine, "b", priority=9) == Declared((), (), ())
 
     assert (get(engine, "b").source, get(engine, "b").origin) == (Source.CODE, "beat_schedule['b']")
+    assert (get(engine, "a").pause_reason, get(engine, "b").pause_reason) == (Why.UNDECLARED, None)
+
+
+def test_what_code_declares_again_goes_on_with_its_history(engine: Engine) -> None:
+    declare(engine, NAME, every_seconds=3600.0, anchor_at=LATER)
+    undecide(engine, 3600)
+    fire(engine)
+    fired = get(engine)
+    declare(engine)
+    let_pass(engine, 7200)
+    assert fire(engine).told == []
+
+    assert declare(engine, NAME, every_seconds=3600.0) == Declared((NAME,), (), ())
+
+    again = get(engine)
+    assert (again.id, again.paused_at) == (fired.id, None)
+    assert [(row["decision"], row["reason"], row["count"]) for row in history(engine)] == [
+        ("fired", "caught_up", 1),
+        ("skipped", "undeclared", 2),
+    ]
+
+
+def test_what_code_declares_no_more_can_be_deleted_by_hand_and_comes_back_with_the_code(engine: Engine) -> None:
+    declare(engine, NAME)
+    with pytest.raises(ReadOnly):
+        remove(engine)
+    declare(engine)
+    with pytest.raises(ReadOnly):
+        resume(engine)
+
+    remove(engine)
+
     with pytest.raises(NotFound):
-        get(engine, "a")
+        get(engine)
+    assert declare(engine, NAME) == Declared((NAME,), (), ())
+    assert get(engine).pause_reason is None
 
 
 def test_what_the_api_keeps_is_not_taken_over_by_code(engine: Engine) -> None:

@@ -23,7 +23,7 @@ from jobs.planning.words import Overlap
 from jobs.tables import jobs, occurrences
 from tests.factories import success
 from tests.integration.jobs import scenes
-from tests.integration.jobs.timetable import NAME, TENANT, due, fire, jobs_of, let_pass, pause
+from tests.integration.jobs.timetable import NAME, TENANT, definition, due, fire, jobs_of, let_pass, pause, remove
 
 Move = Callable[[Connection], object]
 Scene = Callable[[Engine], object]
@@ -77,6 +77,10 @@ def deletes(connection: Connection) -> None:
     editing.remove(connection, NAME)
 
 
+def puts(connection: Connection) -> None:
+    editing.put(connection, NAME, lambda *_: definition(every_seconds=3600), editing.ANYBODY)
+
+
 def triggers(connection: Connection) -> None:
     by_hand.trigger(connection, NAME, by_hand.Asker())
 
@@ -95,6 +99,11 @@ def is_due(engine: Engine) -> None:
 def is_paused(engine: Engine) -> None:
     due(engine)
     pause(engine)
+
+
+def is_deleted(engine: Engine) -> None:
+    due(engine)
+    remove(engine)
 
 
 def is_waiting(engine: Engine) -> None:
@@ -130,20 +139,22 @@ PAIRS: Final = {
     "fire, resume": Pair(is_paused, fires, resumes, ["skipped paused"]),
     "resume, fire": Pair(is_paused, resumes, fires, ["skipped paused"]),
     "fire, delete": Pair(is_due, fires, deletes, [ON_TIME]),
-    "delete, fire": Pair(is_due, deletes, fires, []),
+    "delete, fire": Pair(is_due, deletes, fires, ["skipped deleted"]),
     "fire, trigger": Pair(is_due, fires, triggers, [ON_TIME, "fired triggered"]),
     "trigger, fire": Pair(is_due, triggers, fires, [ON_TIME, "fired triggered"]),
     "fire, backfill": Pair(is_due, fires, backfills, [ON_TIME]),
     "backfill, fire": Pair(is_due, backfills, fires, ["fired backfilled"]),
     "backfill, backfill": Pair(is_due, backfills, backfills, ["fired backfilled"]),
-    "trigger, delete": Pair(is_due, triggers, deletes, ["fired triggered"]),
-    "delete, trigger": Pair(is_due, deletes, triggers, []),
-    "delete, backfill": Pair(is_due, deletes, backfills, []),
+    "trigger, delete": Pair(is_due, triggers, deletes, ["skipped deleted", "fired triggered"]),
+    "put again, fire": Pair(is_deleted, puts, fires, ["skipped deleted"]),
+    "fire, put again": Pair(is_deleted, fires, puts, ["skipped deleted"]),
+    "delete, trigger": Pair(is_due, deletes, triggers, ["skipped deleted"]),
+    "delete, backfill": Pair(is_due, deletes, backfills, ["skipped deleted"]),
     "fire what waits, fire what waits": Pair(is_waiting, fires_what_waits, fires_what_waits, [ON_TIME, "fired waited"]),
     "fire what waits, pause": Pair(is_waiting, fires_what_waits, pauses, [ON_TIME, "fired waited"]),
     "pause, fire what waits": Pair(is_waiting, pauses, fires_what_waits, [ON_TIME, "waiting overlap"]),
     "fire what waits, delete": Pair(is_waiting, fires_what_waits, deletes, [ON_TIME, "fired waited"]),
-    "delete, fire what waits": Pair(is_waiting, deletes, fires_what_waits, [ON_TIME]),
+    "delete, fire what waits": Pair(is_waiting, deletes, fires_what_waits, [ON_TIME, "skipped deleted"]),
     "fire what waits, trigger": Pair(
         is_waiting, fires_what_waits, triggers, [ON_TIME, "fired waited", "waiting overlap"]
     ),
@@ -226,10 +237,10 @@ def test_the_second_of_a_pair_has_its_way_when_the_first_takes_everything_back(e
     met = told(engine)
     assert_one_job_for_an_instant(engine)
 
+    alone(engine, deletes)
     for table in (occurrences, jobs):
         with transaction(engine) as connection:
             connection.execute(table.delete())
-    alone(engine, deletes)
     pair.scene(engine)
     alone(engine, pair.second)
     for beat in (fires, fires_what_waits):

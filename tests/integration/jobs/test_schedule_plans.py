@@ -1,6 +1,7 @@
 """Every statement that a beat sends over and over finds its rows by index among 100,000 schedules."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from psycopg import sql
@@ -107,3 +108,9 @@ def test_a_schedule_is_found_by_its_name(connection: Connection, explained: Call
     query = sent_by(connection, lambda: store.look_up(connection, "s7", tenant=DEFAULT_TENANT))
 
     hold(explained(connection, query), "schedules_tenant_name_key", 10)
+
+
+def test_what_was_deleted_is_found_by_index(connection: Connection, explained: Callable[..., Plan]) -> None:
+    query = sent_by(connection, lambda: store.prune(connection, keep=timedelta(days=1), limit=100))
+
+    assert "schedules_deleted" in explained(connection, query).indexes

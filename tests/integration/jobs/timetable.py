@@ -18,6 +18,7 @@ from tests.integration.jobs.scenes import database_now
 NAME: Final = "nightly"
 TENANT: Final = "default"
 MINUTE: Final = timedelta(minutes=1)
+A_LONG_TIME: Final = timedelta(days=10_000)
 
 
 def definition(**changes: Any) -> Definition:
@@ -66,13 +67,15 @@ def undecide(engine: Engine, seconds: float, name: str = NAME) -> None:
 
 def let_pass(engine: Engine, seconds: float, name: str = NAME) -> None:
     """Make it so much later for this schedule, which goes by an interval."""
-    values = {"by": timedelta(seconds=seconds), "name": name}
-    change(
-        engine,
-        "UPDATE occurrences SET instant = instant - :by, through_at = through_at - :by, decided_at = decided_at - :by "
-        "WHERE schedule_id = (SELECT id FROM schedules WHERE name = :name)",
-        **values,
-    )
+    values: dict[str, Any] = {"by": timedelta(seconds=seconds), "name": name}
+    for by in (values["by"] + A_LONG_TIME, -A_LONG_TIME):  # so that none meets another on the way
+        change(
+            engine,
+            "UPDATE occurrences SET instant = instant - :by, through_at = through_at - :by, "
+            "decided_at = decided_at - :by WHERE schedule_id = (SELECT id FROM schedules WHERE name = :name)",
+            by=by,
+            name=name,
+        )
     change(
         engine,
         "UPDATE schedules SET anchor_at = anchor_at - :by, decided_until = decided_until - :by, "

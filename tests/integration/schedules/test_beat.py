@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from deploy.stack.home import ROOT
 from deploy.stack.ports import LOOPBACK
 from deploy.stack.postgres import PostgresServer
+from jobs.planning.words import Why
 from tests.integration.jobs import scenes
 from tests.integration.jobs.timetable import decided, get, jobs_of, put
 from tests.services.local_processes import LocalProcess, surroundings
@@ -64,13 +65,16 @@ def _rung(engine: Engine, name: str) -> int:
     return sum(scenes.row(engine, job_id)["rung_at"] is not None for job_id in jobs_of(engine, name))
 
 
-def test_what_code_declares_no_more_is_gone_at_the_next_start(engine: Engine, start: Start) -> None:
+def test_what_code_declares_no_more_rests_until_it_is_declared_again(engine: Engine, start: Start) -> None:
     start(*OURS, PENSTOCK_TASK_MODULES=DECLARED)
     eventually(lambda: decided(engine, "tick"), SECONDS, "it is fired")
 
     start(*OURS)
+    eventually(lambda: get(engine, "tick").pause_reason is Why.UNDECLARED, SECONDS, "it rests")
+    assert decided(engine, "tick"), "its history is there"
 
-    eventually(lambda: not decided(engine, "tick"), SECONDS, "it is gone")
+    start(*OURS, PENSTOCK_TASK_MODULES=DECLARED)
+    eventually(lambda: get(engine, "tick").pause_reason is None, SECONDS, "it goes on")
 
 
 def test_beats_end_when_they_are_told_to(engine: Engine, start: Start) -> None:
