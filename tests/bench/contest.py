@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, measures, schedules
+from tests.bench import backlog, measures, poison, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -46,6 +46,7 @@ class Contest:
             "latency": self._latency,
             "schedules": self._schedules,
             "backlog": self._backlog,
+            "poison": self._poison,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -148,6 +149,24 @@ class Contest:
                     for count, taken in found.items()
                 ),
                 wanted[name],
+            )
+            for name, title in titles.items()
+        ]
+
+    def _poison(self) -> list[Measure]:
+        """Penstock beside itself: with jobs among the others that kill their process, and without."""
+        if self._penstock is None:
+            return []
+        self.tell(f"poison, {self.options.rounds} turns with and without")
+        found = poison.turns(self._penstock, self.options)
+        titles = {"start": "acceptance to start", "end": "acceptance to end"}
+        load = f"{poison.RATE} short jobs a second, with one among them that kills three processes, and without"
+        return [
+            Measure(
+                f"poison_{name}",
+                f"{title}: {load}",
+                *(Side(side, tuple(getattr(turn, name) for turn in taken)) for side, taken in found.items()),
+                Wanted(ratio=0.91),
             )
             for name, title in titles.items()
         ]

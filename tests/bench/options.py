@@ -6,7 +6,7 @@ from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
 MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
-ON_REQUEST = ("backlog",)
+ON_REQUEST = ("backlog", "poison")
 SIDES = ("penstock", "baseline")
 
 
@@ -33,6 +33,7 @@ class Options:
     drain_jobs: int = 10_000
     backlog_jobs: int = 1_000_000
     backlog_seconds: float = 10.0
+    poison_seconds: float = 10.0
     latency_jobs: int = 300
     due_schedules: int = 1000
     idle_schedules: int = 100_000
@@ -57,6 +58,7 @@ QUICK = Options(
     drain_jobs=200,
     backlog_jobs=3000,
     backlog_seconds=1.0,
+    poison_seconds=2.0,
     latency_jobs=10,
     due_schedules=50,
     idle_schedules=1000,

@@ -28,6 +28,8 @@ WANTED = {
     "refusal_p99_ms": "refusals p99 < {:g} ms",
     "recovery_seconds": "calm again < {:g} s",
 }
+CLOSE = 2
+"""Below this, a ratio is told to the hundredth."""
 LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
 
 
@@ -116,7 +118,7 @@ def _row(measure: Measure) -> tuple[str, str, str, str, str]:
         measure.title,
         _cell(measure.penstock, show_name=False),
         _cell(measure.baseline, show_name=True),
-        "-" if ratio is None else f"{ratio:.1f}",
+        "-" if ratio is None else f"{ratio:.{1 if ratio >= CLOSE else 2}f}",
         "\n".join(wanted) or "-",
     )
 
