@@ -21,7 +21,7 @@ from api.patience import PATIENCE
 from api.quota import Quotas
 from api.readiness import Readiness
 from api.replays import replay
-from api.routes import dead_letters, events, jobs, operations, schedules
+from api.routes import dead_letters, events, jobs, operations, queues, schedules
 from api.routes import tasks as task_routes
 from api.routes.operations import READY_WITHIN
 from api.scrape import Scrape
@@ -178,7 +178,7 @@ def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_w
 def _route(app: Front, instruments: Instruments) -> None:
     """Lead each request past the gate to its route."""
     app.include_router(jobs.hot)
-    for module in (jobs, events, dead_letters, schedules, task_routes, operations):
+    for module in (jobs, events, dead_letters, queues, schedules, task_routes, operations):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

@@ -27,7 +27,7 @@ class Intake:
     def __init__(self, catalogue: Catalogue, queues: tuple[str, ...]) -> None:
         """Check against these."""
         self.catalogue = catalogue
-        self._queues = frozenset(queues)
+        self.queues = queues
 
     def new_job(self, wanted: JobRequest, caller: Principal, *, request_id: str, traceparent: str) -> NewJob:
         """Return the job. Raises `UnknownTask`, `UnknownQueue`, `InvalidPayload`."""
@@ -58,8 +58,8 @@ class Intake:
         """Return the task, and the queue: that one, or the task's. Raises `UnknownTask`, `UnknownQueue`."""
         spec = self.catalogue[task]
         chosen = queue or spec.queue
-        if chosen not in self._queues:
-            known = ", ".join(sorted(self._queues))
+        if chosen not in self.queues:
+            known = ", ".join(sorted(self.queues))
             raise UnknownQueue(
                 f"There is no queue {chosen!r}; there are {known}.",
                 errors=[{"field": "queue", "message": "is unknown"}],

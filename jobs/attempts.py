@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     insert,
     literal,
@@ -33,7 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.model import Attempt, JobId, Settlement
 from jobs.state import TRANSITIONS, Event, JobState, Outcome
-from jobs.tables import attempts, events, jobs
+from jobs.tables import attempts, events, jobs, paused_queues
 from jobs.transitions import NO_LEASE, TELLING, guard, may, moved_to, told
 
 LEASE: Final = timedelta(seconds=30)
@@ -52,6 +53,7 @@ def _start_statement() -> Any:
             jobs.c.id == func.any(ids),
             may(Event.START),
             or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > _clock),
+            ~exists().where(paused_queues.c.queue == jobs.c.queue),
         )
         .order_by(jobs.c.id)
         .with_for_update(skip_locked=True)
@@ -112,8 +114,8 @@ _START: Final = _start_statement()
 def start(connection: Connection, ids: Sequence[JobId], *, worker: str, lease: timedelta = LEASE) -> list[Attempt]:
     """Begin an attempt at each of `ids` that is queued and return those attempts.
 
-    A job that is missing from the answer was started by someone else, cancelled, or has expired: its
-    doorbell needs no further thought.
+    A job that is missing from the answer was started by someone else, cancelled, has expired, or waits in a
+    paused queue: its doorbell needs no further thought.
     """
     rows = connection.execute(_START, {"ids": list(ids), "worker": worker, "lease": lease}).mappings()
     return [_attempt(row) for row in rows]

@@ -1,10 +1,10 @@
 """Which workers are alive, by their own word and the database's clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Interval, func, literal, select, update
+from sqlalchemy import Connection, Interval, RowMapping, Select, and_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.tables import workers
@@ -14,22 +14,32 @@ ALIVE_WITHIN: Final = timedelta(seconds=30)
 
 
 def announce(
-    connection: Connection, *, name: str, host: str, pid: int, queues: Sequence[str], slots: int, release: str
+    connection: Connection,
+    *,
+    name: str,
+    host: str,
+    pid: int,
+    queues: Sequence[str],
+    slots: int,
+    release: str,
+    tasks: Sequence[str] = (),
 ) -> None:
-    """Enter the worker, or enter it anew under the same name."""
+    """Enter the worker with what it consumes and the tasks that it has, or enter it anew under the same name."""
     clock = func.clock_timestamp()
-    facts = {"host": host, "pid": pid, "queues": list(queues), "slots": slots, "release": release}
-    values = facts | {"running": 0, "started_at": clock, "seen_at": clock, "stopped_at": None}
+    facts: dict[str, Any] = {"host": host, "pid": pid, "slots": slots, "release": release}
+    values = facts | {"queues": list(queues), "tasks": list(tasks), "rates": {}, "running": 0, "started_at": clock}
+    values |= {"seen_at": clock, "stopped_at": None}
     connection.execute(
         upsert(workers).values(name=name, **values).on_conflict_do_update(index_elements=["name"], set_=values)
     )
 
 
-def beat(connection: Connection, name: str, *, running: int) -> None:
-    """Record that the worker lives and how many attempts it has running."""
-    connection.execute(
-        update(workers).where(workers.c.name == name).values(seen_at=func.clock_timestamp(), running=running)
-    )
+def beat(connection: Connection, name: str, *, running: int, rates: Mapping[str, float] | None = None) -> None:
+    """Record that the worker lives, how many attempts it has running, and how fast it finishes those of each queue."""
+    values: dict[str, Any] = {"seen_at": func.clock_timestamp(), "running": running}
+    if rates is not None:
+        values["rates"] = dict(rates)
+    connection.execute(update(workers).where(workers.c.name == name).values(values))
 
 
 def leave(connection: Connection, name: str) -> None:
@@ -39,8 +49,30 @@ def leave(connection: Connection, name: str) -> None:
     )
 
 
+def _is_alive() -> Any:
+    recent = func.clock_timestamp() - literal(ALIVE_WITHIN, Interval)
+    return and_(workers.c.stopped_at.is_(None), workers.c.seen_at > recent)
+
+
+def _known() -> Select[Any]:
+    return select(workers, _is_alive().label("is_alive"))
+
+
 def count_alive(connection: Connection) -> int:
     """Return how many workers were seen lately."""
-    recent = func.clock_timestamp() - literal(ALIVE_WITHIN, Interval)
-    query = select(func.count()).select_from(workers).where(workers.c.stopped_at.is_(None), workers.c.seen_at > recent)
-    return connection.scalar(query) or 0
+    return connection.scalar(select(func.count()).select_from(workers).where(_is_alive())) or 0
+
+
+def find(connection: Connection, name: str) -> RowMapping | None:
+    """Return what is known of one worker, and whether it `is_alive`."""
+    return connection.execute(_known().where(workers.c.name == name)).mappings().one_or_none()
+
+
+def on_queue(connection: Connection, queue: str) -> Sequence[RowMapping]:
+    """Return the workers, alive or not, that consume or consumed `queue`."""
+    return connection.execute(_known().where(workers.c.queues.contains([queue]))).mappings().all()
+
+
+def everybody(connection: Connection) -> Sequence[RowMapping]:
+    """Return all workers that were ever announced and not forgotten, those seen last first."""
+    return connection.execute(_known().order_by(workers.c.seen_at.desc())).mappings().all()

@@ -204,9 +204,21 @@ workers = Table(
     Column("slots", Integer, nullable=False),
     Column("running", Integer, nullable=False, server_default="0"),
     Column("release", Text, nullable=False),
+    Column("tasks", ARRAY(Text), nullable=False, server_default="{}", comment="what it can run"),
+    Column("rates", JSONB, nullable=False, server_default="{}", comment="jobs a second that it finishes, by queue"),
     _instant("started_at", nullable=False),
     _instant("seen_at", nullable=False),
     _instant("stopped_at"),
+)
+
+# A row for each queue of which nothing is started.
+paused_queues = Table(
+    "paused_queues",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    _instant("paused_at", nullable=False),
+    Column("paused_by", Text, comment="id of the API key"),
+    CheckConstraint("length(queue) BETWEEN 1 AND 100", name="name_bounded"),
 )
 
 schedules = Table(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Connection, Interval, Select, Text, bindparam, func, or_, select, text
+from sqlalchemy import ARRAY, Connection, Interval, Select, Text, bindparam, exists, func, or_, select, text
 
-from jobs.tables import jobs
+from jobs.tables import jobs, paused_queues
 
 LOOKED_AT: Final = 100
 """Jobs of each queue that one look goes through, those first that were rung for the longest ago."""
@@ -30,6 +30,7 @@ def unheard_jobs() -> Select[Any]:
         select(rung.c.id)
         .select_from(named.join(rung, text("true")))
         .where(
+            ~exists().where(paused_queues.c.queue == named.c.queue),
             rung.c.run_at < _now - bindparam("age", type_=Interval()),
             or_(rung.c.expires_at.is_(None), rung.c.expires_at > _now),
         )

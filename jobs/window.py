@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from jobs import upkeep
+from jobs import queues, upkeep
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
 from jobs.model import PRIORITIES, Kind, NewJob
@@ -78,7 +78,8 @@ class Window:
         """Return those kinds of `wanted` that are full, and count the others as rung.
 
         Jobs of a full kind are stored without a doorbell; upkeep rings for them when their turn has come.
-        A kind of which older jobs wait counts as full when half of its window is used: the new ones get in line.
+        A paused queue is full. A kind of which older jobs wait counts as full when half of its window is used: the new
+        ones get in line.
         Processes do not tell each other what they ring: together they may exceed a window, each by a tenth.
         """
         if self._is_away():
@@ -112,6 +113,8 @@ class Window:
     def _ask(self, queue: str) -> tuple[Mapping[int, int], frozenset[int]]:
         try:
             with reading(self._engine) as connection:
+                if queues.is_paused(connection, queue):
+                    return dict.fromkeys(PRIORITIES, self._size), frozenset()
                 held = upkeep.rung_by_priority(connection, queue, self._size)
                 return held, upkeep.unrung_kinds(connection, queue)
         except (DatabaseUnavailable, DBAPIError) as error:

@@ -18,6 +18,7 @@ from jobs.database import reading, transaction
 from jobs.errors import BrokerUnavailable, DatabaseUnavailable
 from jobs.failpoints import passed, reached
 from jobs.model import Doorbell
+from jobs.queues import paused
 from jobs.telemetry.metrics import Instruments
 from schedules.settings import ScheduleSettings
 from schedules.steps import commit, tell
@@ -80,6 +81,7 @@ class Ringing:
         self._stranded_at = float("-inf")
         self._filled_at = dict.fromkeys(queues, clock())
         self._is_away = False
+        self._paused: set[str] = set()
 
     def round(self) -> float:
         """Ring for what waits, and return how many seconds the next round may wait."""
@@ -98,18 +100,31 @@ class Ringing:
         return _AFTER_TROUBLE
 
     def _ring(self) -> float:
+        queues = self._open()
         if self._clock() - self._stranded_at >= STRANDED_EVERY:
             self._stranded_at = self._clock()
-            for queue in self._queues:
-                self._ring_stranded(queue)
-        return min([self._settings.upkeep_seconds, *map(self._fill, self._waiting())])
+            for queue in queues:
+                self._ring_stranded(queue, timedelta(seconds=self._settings.stranded_seconds))
+        return min([self._settings.upkeep_seconds, *map(self._fill, self._waiting(queues))])
+
+    def _open(self) -> list[str]:
+        """Return the queues that are not paused, and ring at once in one that was.
+
+        What its doorbells named was not started, and workers hear each only once.
+        """
+        with reading(self._engine) as connection:
+            now_paused = {queue for queue in paused(connection) if queue in self._queues}
+        for queue in self._paused - now_paused:
+            self._ring_stranded(queue, timedelta(0))
+        self._paused = now_paused
+        return [queue for queue in self._queues if queue not in now_paused]
 
     # What no doorbell speaks of
 
-    def _waiting(self) -> list[str]:
-        """Return the queues in which there is a job that no doorbell speaks of."""
+    def _waiting(self, queues: Sequence[str]) -> list[str]:
+        """Return those of `queues` in which there is a job that no doorbell speaks of."""
         with reading(self._engine) as connection:
-            return [queue for queue in self._queues if upkeep.most_urgent_unrung(connection, queue) is not None]
+            return [queue for queue in queues if upkeep.most_urgent_unrung(connection, queue) is not None]
 
     def _fill(self, queue: str) -> float:
         """Ring for the most urgent jobs of `queue`, as far as its windows go, and return a pause."""
@@ -147,21 +162,23 @@ class Ringing:
 
     # What was rung, and not heard
 
-    def _ring_stranded(self, queue: str) -> None:
+    def _ring_stranded(self, queue: str, after: timedelta) -> None:
         """Ring again for jobs that wait too long, but only as many as the broker has fewer doorbells than it should.
 
         A long queue is no loss: without this bound every job of a backlog would be rung again and again.
         """
-        after = timedelta(seconds=self._settings.stranded_seconds)
         with reading(self._engine) as connection:
             if connection.execute(upkeep.oldest_rung(queue, after)).first() is None:
                 return
             should = sum(upkeep.rung_by_priority(connection, queue, self._window).values())
-        missing = should - self.publisher.depth(queue)
+        missing, began = should - self.publisher.depth(queue), self._clock()
         while missing > 0:
             limit = min(missing, STRANDED_BATCH)
-            claim = partial(upkeep.claim_stranded, queue=queue, limit=limit, after=after)
-            taken = commit(self._engine, "stranded", claim)
+            # What this loop has rung itself is not rung again.
+            age = max(after, timedelta(seconds=self._clock() - began))
+            taken = commit(
+                self._engine, "stranded", partial(upkeep.claim_stranded, queue=queue, limit=limit, after=age)
+            )
             self._deliver("stranded", taken)
             missing = missing - limit if len(taken) == limit else 0
 

@@ -82,9 +82,17 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
     queues = chosen.worker_queues or tasks.queues
 
     def announce() -> None:
-        facts = {"name": name, "host": socket.gethostname(), "pid": os.getpid(), "queues": queues}
         with transaction(pulse) as connection:
-            registry.announce(connection, **facts, slots=chosen.worker_concurrency, release=release_version())  # type: ignore[arg-type]  # a dict of mixed values
+            registry.announce(
+                connection,
+                name=name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                queues=queues,
+                tasks=[spec.name for spec in catalogue],
+                slots=chosen.worker_concurrency,
+                release=release_version(),
+            )
 
     def leave() -> None:
         try:

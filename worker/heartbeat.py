@@ -91,7 +91,8 @@ class Heartbeat:
         held: list[Held] = []
         with transaction(self._engine) as connection:
             if announces:
-                registry.beat(connection, self._keeper.worker, running=self._keeper.busy)
+                keeper = self._keeper
+                registry.beat(connection, keeper.worker, running=keeper.busy, rates=keeper.rates.look())
             if running and extends:
                 lease = timedelta(seconds=self._settings.lease_seconds)
                 reached("lease.extend")

@@ -25,6 +25,7 @@ from worker.admission import Admission, Doorbell, Waiting
 from worker.counting import Counting
 from worker.execution import Ending, How
 from worker.ledger import Ledger
+from worker.rates import Rates
 from worker.running import Running, Settled, tell
 from worker.verdicts import judge
 
@@ -52,6 +53,7 @@ class Keeper:
         """Nothing runs before `start`."""
         self.worker = worker
         self.slots = slots
+        self.rates = Rates()
         self._ledger = ledger
         self._catalogue = catalogue
         self._instruments = instruments

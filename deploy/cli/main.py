@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deploy.cli import catalogue, database, looking, processes, schedules, screen, steering, submitting
+from deploy.cli import catalogue, database, looking, operating, processes, schedules, screen, steering, submitting
 from deploy.cli.errors import REFUSED
 from jobs.errors import PenstockError
 
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (submitting, looking, steering, schedules, catalogue, processes, database):
+for part in (submitting, looking, steering, operating, schedules, catalogue, processes, database):
     app.add_typer(part.app)
 
 

@@ -22,7 +22,7 @@ from jobs import migrations
 from jobs.database import transaction
 from jobs.model import new_job_id
 from jobs.state import JobState
-from jobs.tables import api_keys, attempts, idempotency_keys, jobs, metadata, occurrences, schedules
+from jobs.tables import api_keys, attempts, idempotency_keys, jobs, metadata, occurrences, paused_queues, schedules
 from tests.factories import success
 from tests.integration.jobs import scenes
 from tests.services.databases import connect_to
@@ -156,6 +156,7 @@ GOOD: dict[Table, dict[str, Any]] = {
     idempotency_keys: {"tenant": "t", "key": "k", "fingerprint": b"f", "receipts": [], "created_at": NOW,
                        "expires_at": NOW},
     api_keys: {"id": "i", "name": "n", "secret_sha256": bytes(32)},
+    paused_queues: {"queue": "q", "paused_at": NOW},
     schedules: {"name": "n", "source": "api", "cron": "* * * * *", "zone": "UTC", "on_gap": "run", "on_fold": "once",
                 "jitter_seconds": 0, "task": "a.b", "payload": {}, "queue": "q", "priority": 5, "tags": [],
                 "catch_up": "latest", "catch_up_window_seconds": 60, "catch_up_limit": 1, "overlap": "allow",
@@ -197,6 +198,8 @@ NONSENSE: list[tuple[Table, str, dict[str, Any]]] = [
     (idempotency_keys, "key_bounded", {"key": ""}),
     (idempotency_keys, "key_bounded", {"key": "k" * 256}),
     (api_keys, "secret_is_a_digest", {"secret_sha256": b"short"}),
+    (paused_queues, "name_bounded", {"queue": ""}),
+    (paused_queues, "name_bounded", {"queue": "q" * 101}),
     (schedules, "has_one_timing", {"cron": None}),
     (schedules, "has_one_timing", {"once": "2030-01-01T00:00"}),
     (schedules, "anchored_when_every", {"cron": None, "every_seconds": 5}),

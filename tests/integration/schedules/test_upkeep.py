@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from deploy.stack.ports import free_port
 from deploy.stack.valkey import ValkeyServer
-from jobs import attempts, intake, upkeep
+from jobs import attempts, intake, queues, upkeep
 from jobs.database import transaction
 from jobs.model import Doorbell, JobId, NewJob
 from jobs.telemetry.metrics import Instruments
@@ -120,6 +120,26 @@ def test_doorbells_that_got_lost_are_rung_again_but_no_more_than_are_missing(
     clock.now += 10
     beat.round()
     assert held(broker_url) == 10
+
+
+@each_broker
+def test_a_paused_queue_is_not_rung_and_when_it_resumes_what_workers_dropped_is_rung_at_once(
+    make: Make, engine: Engine, broker_url: str
+) -> None:
+    accept(engine, *(new_job() for _ in range(5)))
+    dropped = accept(engine, *(new_job() for _ in range(3)))
+    change(engine, "UPDATE jobs SET rung_at = NULL WHERE NOT id = ANY(:ids)", ids=dropped)
+    beat = make(broker_url)
+    with transaction(engine) as connection:
+        queues.pause(connection, "default")
+
+    beat.round()
+    assert held(broker_url) == 0
+
+    with transaction(engine) as connection:
+        queues.resume(connection, "default")
+    beat.round()
+    assert held(broker_url) == 8
 
 
 def test_a_job_whose_lease_ran_out_is_rung(make: Make, engine: Engine, broker_url: str) -> None:

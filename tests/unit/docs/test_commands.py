@@ -93,7 +93,7 @@ def routes() -> frozenset[tuple[str, str]]:
 
 def shape(path: str) -> str:
     """Return the path with every name of a part, and the names in examples, left out."""
-    return re.sub(r"\{[^}]*\}|\bID\b|(?<=/schedules/)[\w-]+", "{}", path.rstrip("."))
+    return re.sub(r"\{[^}]*\}|\bID\b|(?<=/schedules/)[\w-]+|(?<=/queues/)[\w-]+", "{}", path.rstrip("."))
 
 
 @every_page

@@ -1,0 +1,247 @@
+"""Why a job is not running: each cause is made, read, and cleared, and then the job runs."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, update
+
+from jobs import control, queues, registry, upkeep
+from jobs.database import transaction
+from jobs.errors import NotFound
+from jobs.explain import Cause, Explanation, Finding, explain
+from jobs.model import JobId, new_job_id
+from jobs.tables import workers
+from tests.factories import TASK, failure, retry, success
+from tests.integration.jobs import scenes
+
+MINUTE = timedelta(minutes=1)
+ago = func.now() - MINUTE
+
+
+def look(engine: Engine, job_id: JobId) -> Explanation:
+    with transaction(engine) as connection:
+        return explain(connection, job_id)
+
+
+def causes(engine: Engine, job_id: JobId) -> list[Cause]:
+    return [finding.cause for finding in look(engine, job_id).findings]
+
+
+def only(engine: Engine, job_id: JobId, cause: Cause) -> Finding:
+    (finding,) = look(engine, job_id).findings
+    assert finding.cause is cause
+    return finding
+
+
+def employ(engine: Engine, name: str = "worker-1", **facts: Any) -> None:
+    known = {"host": "h", "pid": 1, "queues": ["default"], "slots": 2, "release": "1", "tasks": [TASK]}
+    with transaction(engine) as connection:
+        registry.announce(connection, name=name, **known | facts)
+
+
+def runs(engine: Engine, job_id: JobId) -> bool:
+    return bool(scenes.start(engine, job_id)) and causes(engine, job_id) == [Cause.RUNNING]
+
+
+def test_a_job_that_is_not_due_says_when_it_will_be(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.scheduled(engine)
+    row = scenes.row(engine, job_id)
+
+    finding = only(engine, job_id, Cause.NOT_DUE)
+    assert (finding.since, finding.until) == (row["created_at"], row["run_at"])
+
+    scenes.make_due(engine, job_id)
+    with transaction(engine) as connection:
+        upkeep.release_due(connection)
+    assert runs(engine, job_id)
+
+
+def test_a_retry_says_what_failed_and_when_the_next_attempt_is_due(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.ended(engine, retry(seconds=60))
+
+    finding = only(engine, job_id, Cause.RETRY_WAIT)
+    assert finding.until == scenes.row(engine, job_id)["run_at"]
+    assert finding.since == scenes.events_of(engine, job_id)[-1]["at"]
+    assert finding.facts == {"attempt": 1, "error_type": "ValueError"}
+
+
+def test_a_job_that_is_overdue_says_that_there_is_no_beat(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.scheduled(engine)
+    scenes.change(engine, job_id, run_at=ago)
+
+    assert only(engine, job_id, Cause.NO_BEAT).since == scenes.row(engine, job_id)["run_at"]
+
+    with transaction(engine) as connection:
+        upkeep.release_due(connection)
+    assert runs(engine, job_id)
+
+
+def test_a_paused_queue_is_named_with_since_when_and_whose_key_it_was(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.queued(engine)
+    with transaction(engine) as connection:
+        queues.pause(connection, "default", by="key-1")
+
+    finding = only(engine, job_id, Cause.QUEUE_PAUSED)
+    assert finding.facts == {"queue": "default", "paused_by": "key-1"}
+    assert finding.since > scenes.row(engine, job_id)["created_at"]
+    assert scenes.start(engine, job_id) == []
+
+    with transaction(engine) as connection:
+        queues.resume(connection, "default")
+    assert runs(engine, job_id)
+
+
+def test_a_queue_without_a_live_worker_is_named(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+    employ(engine, queues=["other"])
+    assert only(engine, job_id, Cause.NO_WORKER).since >= scenes.row(engine, job_id)["created_at"]
+
+    employ(engine, "gone")
+    with transaction(engine) as connection:
+        registry.leave(connection, "gone")
+    employ(engine, "silent")
+    with transaction(engine) as connection:
+        silent = func.now() - registry.ALIVE_WITHIN - timedelta(seconds=1)
+        connection.execute(update(workers).where(workers.c.name == "silent").values(seen_at=silent))
+    assert causes(engine, job_id) == [Cause.NO_WORKER]
+
+    employ(engine)
+    assert causes(engine, job_id) == [Cause.WAITING_TURN]
+    assert runs(engine, job_id)
+
+
+def test_a_task_that_no_worker_of_the_queue_has_is_named(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+    employ(engine, tasks=["another.task"])
+
+    assert only(engine, job_id, Cause.TASK_UNKNOWN).facts == {"task": TASK, "workers": ["worker-1"]}
+
+    employ(engine, "worker-2")
+    assert causes(engine, job_id) == [Cause.WAITING_TURN]
+    assert runs(engine, job_id)
+
+
+def test_all_that_holds_a_job_is_named_the_first_to_be_cured_first(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+    with transaction(engine) as connection:
+        queues.pause(connection, "default")
+
+    assert causes(engine, job_id) == [Cause.QUEUE_PAUSED, Cause.NO_WORKER]
+
+
+def test_a_job_in_line_says_its_position_and_when_it_may_start(engine: Engine) -> None:
+    employ(engine, slots=2)
+    with transaction(engine) as connection:
+        registry.beat(connection, "worker-1", running=2, rates={"default": 2.0})
+    before = [scenes.queued(engine) for _ in range(3)]
+    urgent = scenes.queued(engine, priority=9)
+    other = scenes.queued(engine, queue="other")
+    mine = scenes.queued(engine)
+    scenes.queued(engine)
+    scenes.queued(engine, priority=1)
+
+    found = look(engine, mine)
+    (finding,) = found.findings
+    assert finding.cause is Cause.WAITING_TURN
+    assert (finding.facts["position"], finding.facts["position_is_exact"]) == (len(before) + 2, True)
+    assert finding.facts["estimated_start_at"] == found.at + timedelta(seconds=2.5)
+    assert other != urgent
+
+    for job_id in (*before, urgent):
+        scenes.start(engine, job_id)
+    assert only(engine, mine, Cause.WAITING_TURN).facts["position"] == 1
+    assert runs(engine, mine)
+
+
+def test_what_was_not_rung_for_comes_after_what_was_unless_it_is_more_urgent(engine: Engine) -> None:
+    employ(engine)
+    rung, unrung, urgent = scenes.queued(engine), scenes.queued(engine), scenes.queued(engine, priority=9)
+    scenes.change(engine, unrung, rung_at=None, run_at=ago)
+    scenes.change(engine, urgent, rung_at=None)
+
+    positions = [look(engine, job_id).findings[0].facts["position"] for job_id in (urgent, rung, unrung)]
+
+    assert positions == [1, 2, 3]
+
+
+def test_a_running_job_says_who_holds_its_lease_and_until_when(engine: Engine) -> None:
+    employ(engine)
+    attempt = scenes.running(engine)
+
+    finding = only(engine, attempt.job_id, Cause.RUNNING)
+    assert finding.since == attempt.started_at
+    assert finding.facts["worker"] == "worker-1"
+    assert finding.facts["lease_expires_at"] == attempt.lease_expires_at
+    assert finding.facts["worker_seen_at"] is not None
+    assert not finding.facts["cancel_requested"]
+
+    scenes.ask_for_cancel(engine, attempt)
+    assert only(engine, attempt.job_id, Cause.RUNNING).facts["cancel_requested"]
+
+
+def test_a_lease_that_ran_out_is_told_until_the_job_is_rescued(engine: Engine) -> None:
+    employ(engine)
+    attempt = scenes.lost(engine)
+
+    finding = only(engine, attempt.job_id, Cause.LEASE_EXPIRED)
+    assert finding.since == scenes.row(engine, attempt.job_id)["lease_expires_at"]
+
+    with transaction(engine) as connection:
+        upkeep.rescue_lost(connection)
+    assert causes(engine, attempt.job_id) == [Cause.WAITING_TURN]
+    assert runs(engine, attempt.job_id)
+
+
+def test_an_expired_job_says_so_before_and_after_a_beat_has_ended_it(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.queued(engine)
+    scenes.change(engine, job_id, expires_at=ago)
+    early = only(engine, job_id, Cause.EXPIRED)
+
+    with transaction(engine) as connection:
+        upkeep.expire(connection)
+    late = only(engine, job_id, Cause.EXPIRED)
+
+    assert early.since == late.facts["expires_at"]
+    with transaction(engine) as connection:
+        control.retry(connection, job_id)
+    assert runs(engine, job_id)
+
+
+def test_a_dead_letter_says_why_and_runs_when_it_is_retried(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.ended(engine, failure())
+
+    finding = only(engine, job_id, Cause.DEAD_LETTER)
+    assert finding.facts == {"reason": "exhausted", "error_type": "ValueError", "attempts": 1}
+
+    with transaction(engine) as connection:
+        control.retry(connection, job_id)
+    assert runs(engine, job_id)
+
+
+def test_how_a_job_ended_is_an_answer_too(engine: Engine) -> None:
+    done, dropped, closed = scenes.ended(engine, success()), scenes.queued(engine), scenes.ended(engine, failure())
+    with transaction(engine) as connection:
+        control.cancel(connection, dropped)
+        control.close(connection, closed)
+
+    assert [causes(engine, job_id) for job_id in (done, dropped, closed)] == [
+        [Cause.SUCCEEDED],
+        [Cause.CANCELLED],
+        [Cause.FAILED],
+    ]
+
+
+def test_a_job_that_does_not_exist_has_no_explanation(engine: Engine) -> None:
+    job_id = scenes.queued(engine)
+
+    with pytest.raises(NotFound):
+        look(engine, new_job_id())
+    with pytest.raises(NotFound), transaction(engine) as connection:
+        explain(connection, job_id, tenant="other")
