@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from jobs.model import JobId
 from jobs.state import FINAL, TRANSITIONS, Event, JobState, Outcome
 from jobs.tables import jobs
 
@@ -24,6 +25,7 @@ class Model:
     throttle_count: int = 0
     cancel_requested: bool = False
     closed: bool = False
+    replay_of: JobId | None = None
     is_due: bool = False
     is_outdated: bool = False
     is_lease_over: bool = False
@@ -36,6 +38,11 @@ class Model:
         assert self.state in TRANSITIONS[event].sources
         self.state, self.rung = TRANSITIONS[event].target, rung
         self.told.append(event.value)
+
+    @property
+    def is_open_letter(self) -> bool:
+        """Whether the job failed, and nobody has dealt with that."""
+        return self.state is JobState.FAILED and not self.closed
 
     def end_attempt(self, event: Event, outcome: Outcome) -> None:
         """Apply a verdict to the running attempt."""
@@ -53,7 +60,7 @@ class Model:
         return (
             self.state.value, self.attempt, self.error_count, self.crash_count, self.throttle_count, len(self.told),
             self.cancel_requested, self.closed, self.rung, self.state in FINAL, self.state is JobState.RUNNING,
-            self.state is JobState.FAILED,
+            self.state is JobState.FAILED, self.unique_key, self.replay_of,
         )  # fmt: skip
 
 
@@ -61,5 +68,5 @@ FACTS = select(
     jobs.c.id, jobs.c.state, jobs.c.attempt, jobs.c.error_count, jobs.c.crash_count, jobs.c.throttle_count,
     jobs.c.event_count, jobs.c.cancel_requested_at.is_not(None), jobs.c.closed_at.is_not(None),
     jobs.c.rung_at.is_not(None), jobs.c.finished_at.is_not(None), jobs.c.lease_expires_at.is_not(None),
-    jobs.c.reason.is_not(None),
+    jobs.c.reason.is_not(None), jobs.c.unique_key, jobs.c.replay_of,
 )  # fmt: skip
