@@ -17,11 +17,12 @@ from api.submission import Intake, override
 from jobs.calendar.passed_over import with_passed_over
 from jobs.calendar.refusal import InvalidTiming
 from jobs.calendar.timing import Instant
-from jobs.errors import InvalidJob
+from jobs.errors import InvalidJob, InvalidPayload
 from jobs.planning.decisions import due_at, next_run_at
 from jobs.planning.model import Definition, Schedule, check
 from jobs.planning.orders import with_instant
 from jobs.storable import is_storable
+from tasks.catalogue import TaskSpec
 
 _SOME_INSTANT: Final = datetime(2030, 1, 1, tzinfo=UTC)
 _TIMINGS: Final = ("cron", "every_seconds", "at")
@@ -52,7 +53,7 @@ def definition_of(wanted: schemas.ScheduleRequest, checks: Intake) -> Definition
     _must_have_one_timing(wanted)
     spec, queue = checks.addressed(wanted.task, wanted.queue)
     payload = storable(wanted.payload)
-    spec.check(with_instant(payload, wanted.instant_as, _SOME_INSTANT))
+    _check_payload(spec, payload, wanted.instant_as)
     limit = wanted.time_limit
     values = {name: getattr(wanted, name) for name in _SAME} | {
         "once": wanted.at,
@@ -71,6 +72,22 @@ def definition_of(wanted: schemas.ScheduleRequest, checks: Intake) -> Definition
     _must_be_storable(definition)
     check(definition)
     return definition
+
+
+def _check_payload(spec: TaskSpec, payload: str, name: str | None) -> None:
+    """Raise `InvalidPayload` where the payload does not fit the task, or the instant as its argument `name`."""
+    try:
+        spec.check(with_instant(payload, name, _SOME_INSTANT))
+    except InvalidPayload as error:
+        raise InvalidPayload(errors=[_named_as_written(one, spec, name) for one in error.errors]) from None
+
+
+def _named_as_written(error: Mapping[str, str], spec: TaskSpec, name: str | None) -> Mapping[str, str]:
+    if name is None or error["field"] != f"payload.{name}":
+        return error
+    is_known = name in spec.payload_schema.get("properties", {})
+    message = error["message"] if is_known else f"names no argument of {spec.name}"
+    return {"field": "instant_as", "message": message}
 
 
 def _must_have_one_timing(wanted: schemas.ScheduleRequest) -> None:
@@ -134,10 +151,20 @@ def _refuse(constant: str) -> NoReturn:
 
 def patched(definition: Definition, patch: Mapping[str, Any], checks: Intake) -> Definition:
     """Return the definition with the patch put into it, checked as a whole. Raises what `definition_of` raises."""
-    wanted = merge(request_of(definition), patch)
+    had = request_of(definition)
+    _must_replace_timing(had, patch)
+    wanted = merge(had, patch)
     if wanted.get("every_seconds") is None and "anchor_at" not in patch:
         wanted.pop("anchor_at", None)
     return definition_of(body.parse(schemas.ScheduleRequest, json.dumps(wanted).encode()), checks)
+
+
+def _must_replace_timing(had: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
+    """Raise `InvalidTiming` for a patch that puts one timing beside another, and say how to put it in its place."""
+    for name in _TIMINGS:
+        others = [one for one in _TIMINGS if one != name and had.get(one) is not None and one not in patch]
+        if others and patch.get(name) is not None:
+            raise InvalidTiming(name, f'would stand beside {others[0]}; send `"{others[0]}": null` as well')
 
 
 def merge(target: Any, patch: Any) -> Any:

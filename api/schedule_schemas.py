@@ -1,5 +1,6 @@
 """What goes over the wire about schedules."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
@@ -18,10 +19,12 @@ _NO_CONTROLS: Final = r"^[^\x00-\x1f]*$"
 
 
 def _is_a_date(value: str) -> str:
+    if re.fullmatch(_DATE_TIME, value) is None:
+        raise ValueError("must be a date-time such as 2030-01-31T08:00, or 2030-01-31T08:00:00Z for an instant")
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError("is not a date-time that there is") from None
+        raise ValueError("is not a date-time that there is; write one such as 2030-01-31T08:00") from None
     return value
 
 
@@ -47,7 +50,7 @@ class ScheduleRequest(Request):
         Field(ge=1, le=LONGEST_INTERVAL.total_seconds(), description="Elapsed time, whatever the clocks show"),
     ] = None
     at: Annotated[
-        Annotated[str, StringConstraints(pattern=_DATE_TIME), AfterValidator(_is_a_date)] | None,
+        Annotated[str, Field(json_schema_extra={"pattern": _DATE_TIME}), AfterValidator(_is_a_date)] | None,
         Field(description="Once: 2030-01-31T08:00:00Z is an instant, 2030-01-31T08:00 what the zone's clock shows"),
     ] = None
     anchor_at: Annotated[

@@ -39,6 +39,19 @@ CURES: Final[Mapping[str, str]] = {
     "internal-error": "Look into the API's log for the request id.",
 }
 
+#: In place of those above, where the problem is about a schedule. `{command}` is the one that was given.
+_OF_SCHEDULES: Final[Mapping[str, str]] = {
+    "invalid-timing": "`penstock schedules {command} --help` explains the options.",
+    "invalid-job": "`penstock schedules {command} --help` explains the options.",
+    "invalid-request": "`penstock schedules {command} --help` explains the options.",
+    "outcome-unknown": "Look with `penstock schedules show` what became of it.",
+}
+_SCHEDULES: Final = "/api/v1/schedules"
+_COMMANDS: Final = {"GET": "show", "DELETE": "delete", "occurrences": "history"}
+"""By the method, or by the last part of the path, where the command is not called by that part itself."""
+_PARTS: Final = 2
+"""Of the path to something of a schedule."""
+
 _KNOWN: Final = {"type", "title", "status", "detail", "instance", "request_id", "errors", "index"}
 
 
@@ -56,9 +69,18 @@ def refusal(response: httpx.Response, *, task: str | None = None) -> Refusal:
         _sentence(problem),
         status=response.status_code,
         slug=slug,
-        cure=CURES.get(slug, "").format(task=task or "NAME"),
+        cure=_cure(slug, response.request, task or "NAME"),
         details=_details(problem),
     )
+
+
+def _cure(slug: str, request: httpx.Request, task: str) -> str:
+    _, schedules, rest = request.url.path.partition(_SCHEDULES)
+    if not schedules or slug not in _OF_SCHEDULES:
+        return CURES.get(slug, "").format(task=task)
+    parts = rest.strip("/").split("/")
+    command = parts[1] if len(parts) == _PARTS else request.method if parts[0] else "list"
+    return _OF_SCHEDULES[slug].format(command=_COMMANDS.get(command, command.lower()))
 
 
 def _problem(response: httpx.Response) -> dict[str, Any] | None:

@@ -146,11 +146,18 @@ def _whole(at: datetime) -> datetime:
     return at.replace(microsecond=0)
 
 
+_WITHOUT_INSTANT: Final = {
+    "at": "lies in the past, outside start_at to end_at, or in a gap of the clock that on_gap skips",
+    "end_at": "leaves no instant that is still to come",
+    "cron": "has no instant that is still to come",
+}
+
+
 def _must_be_to_come(definition: Definition, after: datetime) -> None:
     """Raise `InvalidTiming` for a timing that has no instant after `after`."""
     if next_instant(definition.rule, after) is None:
         field = "at" if definition.once is not None else "end_at" if definition.end_at else "cron"
-        raise InvalidTiming(field, "leaves no instant that is still to come")
+        raise InvalidTiming(field, _WITHOUT_INSTANT[field])
 
 
 def _edited(connection: Connection, found: Schedule, definition: Definition, editor: Editor, now: datetime) -> Schedule:

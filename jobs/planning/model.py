@@ -7,6 +7,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from jobs.calendar.cron import Cron, parse_cron
+from jobs.calendar.instants import LATEST
 from jobs.calendar.refusal import InvalidTiming
 from jobs.calendar.timing import Every, Once, OnFold, OnGap, Rule
 from jobs.model import DEFAULT_PRIORITY, JobId, new_job_id
@@ -102,7 +103,11 @@ def check(definition: Definition) -> None:
         most = f"{definition.every_seconds:g}"
         raise InvalidTiming("jitter_seconds", f"is longer than the interval; write at most {most}")
     is_open = definition.every_seconds is not None and definition.anchor_at is None
-    replace(definition, anchor_at=EPOCH if is_open else definition.anchor_at).rule  # noqa: B018 - reading it checks it
+    rule = replace(definition, anchor_at=EPOCH if is_open else definition.anchor_at).rule
+    at = rule.timing.at if isinstance(rule.timing, Once) else None
+    for name, value in (("at", at), ("start_at", rule.start_at)):
+        if value is not None and value.year >= LATEST.year:
+            raise InvalidTiming(name, f"lies beyond the year {LATEST.year - 1}, where the calendar ends")
 
 
 #: What says when; a change to one of them makes another timing of it.

@@ -163,7 +163,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown queue": ({"queue": "nowhere"}, "unknown-queue", "queue"),
     "a payload that does not fit": ({"payload": {"x": 1}}, "invalid-payload", "payload.x"),
     "a missing argument": ({"task": "demo.echo"}, "invalid-payload", "payload.message"),
-    "an instant that the task does not take": ({"instant_as": "when"}, "invalid-payload", "payload.when"),
+    "an instant that the task does not take": ({"instant_as": "when"}, "invalid-payload", "instant_as"),
+    "a start beyond the calendar": ({"start_at": "8999-01-01T00:00:00Z"}, "invalid-timing", "start_at"),
+    "a date beyond the calendar": ({"cron": None, "at": "5000-01-01T00:00:00Z"}, "invalid-timing", "at"),
     "an unknown overlap": ({"overlap": "fight"}, "invalid-request", "overlap"),
     "an unknown catch-up": ({"catch_up": {"mode": "some"}}, "invalid-request", "catch_up.mode"),
     "missed at once": ({"missed_after_seconds": 0}, "invalid-request", "missed_after_seconds"),
@@ -186,6 +188,49 @@ def test_what_cannot_be_kept_is_refused_by_field_and_nothing_is_stored(
 
     assert fields(body) == [field]
     problem(person.http.get(PATH), 404, "not-found")
+
+
+@pytest.mark.parametrize("at", ["tomorrow", "2030-01-31", "2030-01-31 08:00", "1031-01-31T08:00", "2030-13-01T08:00"])
+def test_a_date_that_cannot_be_read_is_told_in_words_with_an_example(person: Person, at: str) -> None:
+    body = problem(put(person, {"task": "demo.noop", "at": at}), 422, "invalid-request")
+
+    (error,) = body["errors"]
+    assert error["field"] == "at"
+    assert "2030-01-31T08:00" in error["message"]
+    assert "\\d" not in error["message"]
+
+
+def test_a_date_is_refused_with_a_sentence_that_is_true(person: Person) -> None:
+    def message(at: str) -> str:
+        (error,) = problem(put(person, {"task": "demo.noop", "at": at}), 422, "invalid-timing")["errors"]
+        return str(error["message"])
+
+    assert message("5000-01-01T00:00:00Z") == "lies beyond the year 2999, where the calendar ends"
+    assert message("2001-01-01T00:00:00Z").startswith("lies in the past")
+
+
+def test_an_instant_of_an_unknown_name_is_told_by_that_name_alone(person: Person) -> None:
+    body = problem(
+        put(person, NIGHTLY | {"task": "demo.echo", "payload": {"message": "x"}, "instant_as": "nope"}),
+        422,
+        "invalid-payload",
+    )
+
+    assert [one["message"] for one in body["errors"]] == ["names no argument of demo.echo"]
+
+
+@pytest.mark.parametrize(
+    ("had", "change"),
+    [("every_seconds", {"cron": "@daily"}), ("cron", {"every_seconds": 60}), ("cron", {"at": "2050-01-01T00:00"})],
+)
+def test_a_change_to_another_kind_of_timing_says_what_must_go(person: Person, had: str, change: dict[str, Any]) -> None:
+    put(person, {"task": "demo.noop", had: {"every_seconds": 60, "cron": "@hourly"}[had]})
+
+    (error,) = problem(patch(person, change), 422, "invalid-timing")["errors"]
+
+    assert error["field"] == next(iter(change))
+    assert f'"{had}": null' in error["message"]
+    assert patch(person, change | {had: None}).status_code == 200
 
 
 def test_a_bad_change_leaves_it_as_it_was(person: Person) -> None:

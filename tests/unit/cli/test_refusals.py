@@ -46,3 +46,24 @@ def test_what_is_no_problem_is_another_servers(content: bytes) -> None:
     found = refusal(httpx.Response(502, content=content, request=REQUEST))
 
     assert str(found) == "127.0.0.1 answered 502, and not as Penstock's API does."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "command"),
+    [
+        ("PUT", "/schedules/nightly", "put"),
+        ("GET", "/schedules/nightly", "show"),
+        ("DELETE", "/schedules/nightly", "delete"),
+        ("GET", "/schedules", "list"),
+        ("GET", "/schedules/nightly/preview", "preview"),
+        ("GET", "/schedules/nightly/occurrences", "history"),
+        ("POST", "/schedules/nightly/backfill", "backfill"),
+    ],
+)
+def test_a_problem_with_a_schedule_names_the_command_that_was_given(method: str, path: str, command: str) -> None:
+    request = httpx.Request(method, f"http://127.0.0.1:8000/prefix/api/v1{path}")
+    problem = {"type": "/problems/invalid-request", "title": "The request is not valid"}
+
+    found = refusal(httpx.Response(422, json=problem, request=request))
+
+    assert found.cure == f"`penstock schedules {command} --help` explains the options."
