@@ -56,6 +56,7 @@ def definition_of(wanted: schemas.ScheduleRequest, checks: Intake) -> Definition
     _check_payload(spec, payload, wanted.instant_as)
     limit = wanted.time_limit
     values = {name: getattr(wanted, name) for name in _SAME} | {
+        "cron": None if wanted.cron is None else " ".join(wanted.cron.split()),
         "once": wanted.at,
         "payload": payload,
         "queue": queue,
@@ -76,6 +77,9 @@ def definition_of(wanted: schemas.ScheduleRequest, checks: Intake) -> Definition
 
 def _check_payload(spec: TaskSpec, payload: str, name: str | None) -> None:
     """Raise `InvalidPayload` where the payload does not fit the task, or the instant as its argument `name`."""
+    if name is not None and name in json.loads(payload):
+        where = {"field": "instant_as", "message": "is in the payload too; leave it out there, the instant comes here"}
+        raise InvalidPayload(errors=[where])
     try:
         spec.check(with_instant(payload, name, _SOME_INSTANT))
     except InvalidPayload as error:
@@ -214,6 +218,7 @@ def _summary(schedule: Schedule) -> dict[str, Any]:
         name: getattr(definition, name) for name in _SAME if name in schemas.ScheduleSummary.model_fields
     }
     own = {name: getattr(schedule, name) for name in ("name", "source", "origin", "paused_at", "pause_reason")}
+    own |= {"etag": schedule.tag}
     return {**shown, **own, "at": definition.once, "next_at": _next_at(schedule), "links": links}
 
 
@@ -240,6 +245,8 @@ def preview(schedule: Schedule, after: datetime, count: int) -> schemas.Preview:
             )
             for one in islice(with_passed_over(rule, after), count)
         ],
+        paused_at=schedule.paused_at,
+        pause_reason=schedule.pause_reason,
         clock_rules=rules(schedule),
     )
 

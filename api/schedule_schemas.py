@@ -163,6 +163,7 @@ class ScheduleSummary(BaseModel):
     pause_reason: Annotated[
         Why | None, Field(description="paused: somebody asked for it; undeclared: code does not declare it any more")
     ]
+    etag: Annotated[str, Field(description="Changes with each edit: the header ETag without its quotes, for If-Match")]
     next_at: Annotated[
         datetime | None, Field(description="When the next instant is due, jitter included; null: none is to come")
     ]
@@ -247,6 +248,10 @@ class Preview(BaseModel):
     """The next instants, and the rules that they follow."""
 
     instants: list[PreviewInstant]
+    paused_at: Annotated[
+        datetime | None, Field(description="None of these runs before it is resumed; null: it is not paused")
+    ]
+    pause_reason: Annotated[Why | None, Field(description="paused or undeclared, as in the schedule")]
     clock_rules: ClockRules
 
 

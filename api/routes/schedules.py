@@ -119,12 +119,25 @@ def _there(found: Schedule | None) -> Schedule:
 
 
 @router.get(
-    "/{name}", response_model=schemas.Schedule, responses=problems(404, 422) | {200: SCHEDULE_ETAG},
+    "/{name}", response_model=schemas.Schedule,
+    responses=problems(404, 422) | {200: SCHEDULE_ETAG, 304: {"description": "Unchanged", **SCHEDULE_ETAG}},
     summary="Look at a schedule",
 )  # fmt: skip
-async def get_schedule(request: Request, caller: Caller, name: Name) -> Response:
-    """Return all that is known of the schedule, with the clock rules in force. The ETag changes with each edit."""
-    return _shown(await _found(request, caller, name))
+async def get_schedule(
+    request: Request,
+    caller: Caller,
+    name: Name,
+    if_none_match: Annotated[str | None, Header(description="Only if it has none of these ETags any more")] = None,
+) -> Response:
+    """Return all that is known of the schedule, with the clock rules in force. The ETag changes with each edit.
+
+    What time brings, `next_at`, does not change it: 304 says that nobody has edited it.
+    """
+    found = await _found(request, caller, name)
+    known = {one.strip().removeprefix("W/").strip('"') for one in (if_none_match or "").split(",")}
+    if known & {found.tag, "*"}:
+        return Response(status_code=304, headers={"ETag": f'"{found.tag}"'})
+    return _shown(found)
 
 
 async def _found(request: Request, caller: Principal, name: str) -> Schedule:
@@ -184,15 +197,16 @@ async def resume_schedule(request: Request, caller: Caller, name: Name, if_match
     "/{name}/trigger",
     status_code=202,
     response_model=schemas.Occurrence,
-    responses=problems(400, 404, 422),
+    responses=problems(400, 404, 412, 422),
     summary="Have a job made now",
     openapi_extra={"x-idempotency-key": True},
 )
-async def trigger_schedule(request: Request, caller: Caller, name: Name) -> Response:
+async def trigger_schedule(request: Request, caller: Caller, name: Name, if_match: IfMatch = None) -> Response:
     """Make a job apart from the timing, also during a pause. `overlap` is heeded: the answer says what was decided."""
     route = f"/api/v1/schedules/{name}/trigger"
     key = idempotency(request.headers.getlist("idempotency-key"), route=route, body=b"{}")
-    run = partial(by_hand.trigger, name=name, asker=_asker(request, caller), idempotency=key)
+    ask = partial(by_hand.trigger, name=name, asker=_asker(request, caller), idempotency=key)
+    run = partial(ask, expected=_expected(if_match))
     occurrence, bells, is_old = await write_to(request, run)
     request.app.state.dispatcher.ring(bells)
     if not is_old:
@@ -268,6 +282,8 @@ async def list_occurrences(
 
     Also those of a schedule that was deleted, for as long as they are kept.
     """
+    if first is not None and last is not None and last < first:
+        raise InvalidRequest(errors=[{"field": "to", "message": "lies before from; swap them"}])
     wanted = Span(decision=decision, first=first, last=last)
     query = partial(search.list_occurrences, name=name, wanted=wanted, tenant=caller.tenant, limit=limit, cursor=cursor)
     page = await read_from(request, query)

@@ -51,9 +51,16 @@ class Api:
         """Return what is at `path`; `more` are `params` and `headers`."""
         return self._json(self._ask("GET", path, patience=patience, timeout=timeout, **more))
 
-    def post(self, path: str, body: Json | None = None, *, task: str | None = None) -> Json:
+    def post(
+        self,
+        path: str,
+        body: Json | None = None,
+        *,
+        task: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
         """Ask for a change, once: a change that got through and was not answered must not be asked for twice."""
-        return self._json(self._ask("POST", path, task=task, json=body))
+        return self._json(self._ask("POST", path, task=task, json=body, headers=headers or {}))
 
     def put(
         self,
@@ -67,20 +74,26 @@ class Api:
         """Have `path` be `body`; what did not get through is sent again, for it makes no difference how often."""
         return self._json(self._ask("PUT", path, patience=patience, task=task, json=body, headers=headers or {}))
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, *, headers: Mapping[str, str] | None = None) -> None:
         """Have something removed."""
-        self._ask("DELETE", path)
+        self._ask("DELETE", path, headers=headers or {})
 
     def submit(
-        self, path: str, body: Json, *, key: str | None = None, patience: float = PATIENCE_SECONDS
+        self,
+        path: str,
+        body: Json,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE_SECONDS,
     ) -> tuple[Json, bool]:
         """Return what was accepted, and whether it had been accepted before.
 
         The Idempotency-Key makes two arrivals one, so it is sent again for `patience` seconds when it did not get
         through.
         """
-        headers = {"Idempotency-Key": f'"{key or uuid4()}"'}
-        response = self._ask("POST", path, patience=patience, task=body.get("task"), json=body, headers=headers)
+        sent = {**(headers or {}), "Idempotency-Key": f'"{key or uuid4()}"'}
+        response = self._ask("POST", path, patience=patience, task=body.get("task"), json=body, headers=sent)
         return self._json(response), "Idempotency-Replayed" in response.headers
 
     def pages(self, path: str, name: str, params: Mapping[str, Any], limit: int | None) -> Iterator[Json]:

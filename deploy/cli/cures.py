@@ -1,5 +1,6 @@
 """What to do about each problem that the API can answer with."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -100,7 +101,13 @@ def _sentence(problem: Mapping[str, Any]) -> str:
 
 def _details(problem: Mapping[str, Any]) -> list[str]:
     lines = [f"{one.get('field')}: {one.get('message')}" for one in problem.get("errors") or ()]
-    lines += [f"{name}: {value}" for name, value in problem.items() if name not in _KNOWN]
+    lines += [f"{name}: {_said(value)}" for name, value in problem.items() if name not in _KNOWN]
     if problem.get("request_id"):
         lines.append(f"request id: {problem['request_id']}")
     return lines
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_said, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -32,10 +32,7 @@ def show_written(schedule: Json, *, as_json: bool) -> None:
     if as_json:
         screen.dump(schedule)
     elif screen.for_people():
-        screen.facts(
-            [("written", schedule["name"]), ("timing", timing(schedule)), ("next_at", at(schedule["next_at"]))]
-        )
-        screen.note(f"See when it runs with: penstock schedules preview {schedule['name']}")
+        screen.facts([("written", schedule["name"]), ("timing", timing(schedule)), ("state", _state(schedule))])
     else:
         screen.say(schedule["name"])
 
@@ -65,6 +62,7 @@ def show_schedule(schedule: Json, *, as_json: bool) -> None:
 def _facts(schedule: Json) -> Iterator[tuple[str, object]]:
     yield from zip(COLUMNS, _row(schedule), strict=True)
     yield "origin", schedule["origin"]
+    yield "etag", schedule["etag"]
     for name in ("anchor_at", "start_at", "end_at", "paused_at"):
         yield name, at(schedule[name])
     yield "jitter", f"{schedule['jitter_seconds']:g} s" if schedule["jitter_seconds"] else None
@@ -92,6 +90,8 @@ def show_preview(preview: Json, *, as_json: bool) -> None:
     if as_json:
         screen.dump(preview)
         return
+    if preview["paused_at"]:
+        screen.note(f"It is {preview['pause_reason']} since {at(preview['paused_at'])}: none of these runs meanwhile.")
     columns = ("at", "local", "runs_at", "mark")
     rows = ([_shown(one, name) for name in columns] for one in preview["instants"])
     screen.table(columns, rows, empty="None is to come.")

@@ -23,6 +23,9 @@ app.add_typer(
 )
 
 NOTHING: Final[Json] = {}
+QUOTE: Final = '"'
+SOON: Final = 3
+"""Instants that are shown of a schedule that was just written."""
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name", show_default=False)]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of schedules", show_default=False)]
 Task = Annotated[
@@ -32,6 +35,19 @@ From = Annotated[
     str | None, typer.Option("--from", metavar="TIME", parser=values.instant, help="Not before: 2030-01-31T18:00Z")
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="TIME", parser=values.instant, help="Not after")]
+IfMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", metavar="ETAG", help="Only if nobody has edited it since: its etag in `show`"),
+]
+
+
+def _condition(if_match: str | None, names: Sequence[str] = ()) -> dict[str, str]:
+    """Return the headers that ask for it. Raises `typer.BadParameter` for several schedules."""
+    if if_match is None:
+        return {}
+    if len(names) > 1:
+        raise typer.BadParameter("--if-match goes with one name", param_hint="--if-match")
+    return {"If-Match": if_match if if_match == "*" else f'"{if_match.strip(QUOTE)}"'}
 
 
 @commands.command(
@@ -99,6 +115,7 @@ def put(
         Overlap | None, typer.Option(help="When the job before has not finished. Default: allow")
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Only where there is none of this name")] = False,
+    if_match: IfMatch = None,
     json: options.AsJson = False,
     url: options.Url = None,
     key_file: options.KeyFile = None,
@@ -132,10 +149,13 @@ def put(
         missed_after_seconds=missed_after,
         overlap=overlap,
     )
-    once: Json = {"headers": {"If-None-Match": "*"}, "patience": 0.0} if new else {}
+    condition = _condition(if_match) | ({"If-None-Match": "*"} if new else {})
+    once: Json = {"headers": condition, "patience": 0.0} if condition else {}
     with connected(url, key_file) as api:
         schedule = api.put(_path(name), body, task=task, **once)
-    schedule_views.show_written(schedule, as_json=json)
+        schedule_views.show_written(schedule, as_json=json)
+        if screen.for_people() and not json:
+            schedule_views.show_preview(api.get(_path(name, "preview"), params={"count": SOON}), as_json=False)
 
 
 def _given(**wanted: Any) -> Json:
@@ -235,24 +255,31 @@ def history(
 
 
 @commands.command("pause", epilog=options.examples("penstock schedules pause nightly"))
-def pause(names: Names, *, url: options.Url = None, key_file: options.KeyFile = None) -> None:
+def pause(names: Names, *, if_match: IfMatch = None, url: options.Url = None, key_file: options.KeyFile = None) -> None:
     """Fire nothing from now on; what a pause passes over is not made up for."""
+    headers = _condition(if_match, names)
     with connected(url, key_file) as api:
-        raise typer.Exit(_each(names, lambda name: api.post(_path(name, "pause")), "paused"))
+        raise typer.Exit(_each(names, lambda name: api.post(_path(name, "pause"), headers=headers), "paused"))
 
 
 @commands.command("resume", epilog=options.examples("penstock schedules resume nightly"))
-def resume(names: Names, *, url: options.Url = None, key_file: options.KeyFile = None) -> None:
+def resume(
+    names: Names, *, if_match: IfMatch = None, url: options.Url = None, key_file: options.KeyFile = None
+) -> None:
     """Fire what comes from now on."""
+    headers = _condition(if_match, names)
     with connected(url, key_file) as api:
-        raise typer.Exit(_each(names, lambda name: api.post(_path(name, "resume")), "resumed"))
+        raise typer.Exit(_each(names, lambda name: api.post(_path(name, "resume"), headers=headers), "resumed"))
 
 
 @commands.command("delete", epilog=options.examples("penstock schedules delete nightly"))
-def delete(names: Names, *, url: options.Url = None, key_file: options.KeyFile = None) -> None:
-    """Delete schedules; jobs that were made go on."""
+def delete(
+    names: Names, *, if_match: IfMatch = None, url: options.Url = None, key_file: options.KeyFile = None
+) -> None:
+    """Delete schedules; jobs that were made go on, and what was decided can be read for a while."""
+    headers = _condition(if_match, names)
     with connected(url, key_file) as api:
-        raise typer.Exit(_each(names, lambda name: api.delete(_path(name)), "deleted"))
+        raise typer.Exit(_each(names, lambda name: api.delete(_path(name), headers=headers), "deleted"))
 
 
 def _each(names: Sequence[str], act: Callable[[str], object], done: str) -> int:
@@ -280,6 +307,7 @@ def trigger(
     name: Name,
     *,
     wait: options.Wait = None,
+    if_match: IfMatch = None,
     json: options.AsJson = False,
     url: options.Url = None,
     key_file: options.KeyFile = None,
@@ -290,7 +318,7 @@ def trigger(
     tells how the job ended: 0 succeeded, 1 failed, cancelled or expired, 3 not yet.
     """
     with connected(url, key_file) as api:
-        occurrence, _ = api.submit(_path(name, "trigger"), NOTHING)
+        occurrence, _ = api.submit(_path(name, "trigger"), NOTHING, headers=_condition(if_match))
         if wait and occurrence["job_id"]:
             job = wait_for(api, occurrence["job_id"], wait)
             views.show_job(job, as_json=json)

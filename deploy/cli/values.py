@@ -12,6 +12,8 @@ import typer
 
 _UNITS: Final = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", re.ASCII)
+_SEVERAL: Final = re.compile(r"(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?s)?(?:\d+ms)?", re.ASCII)
+"""The largest unit first, each once."""
 
 
 def payload(text: str | None, file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
@@ -63,11 +65,11 @@ def pair(text: str) -> tuple[str, Any]:
 
 
 def duration(text: str) -> float:
-    """Return the seconds of ``90``, ``1.5s``, ``250ms``, ``10m``, ``2h`` or ``1d``. Raises `typer.BadParameter`."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no duration; write 90, 250ms, 10m, 2h or 1d")
-    return float(found[1]) * _UNITS[found[2]]
+    """Return the seconds of ``90``, ``1.5s``, ``250ms``, ``10m``, ``1h30m`` or ``1d``. Raises `typer.BadParameter`."""
+    text = text.strip()
+    if not text or not (_DURATION.fullmatch(text) or _SEVERAL.fullmatch(text)):
+        raise typer.BadParameter(f"{text!r} is no duration; write 90, 250ms, 10m, 1h30m or 1d")
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
 def instant(text: str) -> str:

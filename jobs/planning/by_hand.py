@@ -14,6 +14,7 @@ from jobs.calendar.timing import Instant, Rule
 from jobs.model import DEFAULT_TENANT, Doorbell, Idempotency
 from jobs.planning import history, store
 from jobs.planning.decisions import Wanted, settle
+from jobs.planning.editing import ANYTHING, Expected
 from jobs.planning.history import Row
 from jobs.planning.model import LARGEST_LIMIT, Schedule
 from jobs.planning.orders import Order, carry_out
@@ -33,17 +34,23 @@ class Asker:
 
 
 def trigger(
-    connection: Connection, name: str, asker: Asker, idempotency: Idempotency | None = None
+    connection: Connection,
+    name: str,
+    asker: Asker,
+    idempotency: Idempotency | None = None,
+    *,
+    expected: Expected = ANYTHING,
 ) -> tuple[Row, list[Doorbell], bool]:
     """Have a job made now, apart from the timing; return the occurrence, what must be rung, and whether it is old.
 
     `overlap` is heeded, a pause is not. The same request under the same key gets the occurrence of the first one.
-    Raises `NotFound`, `IdempotencyKeyReused`.
+    Raises `NotFound`, `PreconditionFailed`, `IdempotencyKeyReused`.
     """
     schedule = store.find(connection, name, tenant=asker.tenant, lock=True)
     earlier = intake.look_up(connection, asker.tenant, idempotency) if idempotency else None
     if earlier is not None:
         return history.of_job(connection, schedule.id, earlier.receipts[0].id), [], True
+    expected.check(schedule)
     now = store.clock(connection)
     # Not the transaction's instant: two triggers that began together are told apart by when they had the lock.
     wanted = Wanted(connection.scalars(select(func.clock_timestamp())).one(), Why.TRIGGERED)

@@ -122,6 +122,37 @@ def test_a_preview_begins_with_the_instant_that_waits_for_its_jitter(person: Per
     assert datetime.fromisoformat(first["runs_at"]) > datetime.now(UTC)
 
 
+def test_a_preview_of_a_paused_schedule_says_that_none_runs(person: Person) -> None:
+    put(person)
+    running = person.http.get(f"{PATH}/preview").json()
+    paused = person.http.post(f"{PATH}/pause").json()
+
+    shown = person.http.get(f"{PATH}/preview").json()
+
+    assert (running["paused_at"], running["pause_reason"]) == (None, None)
+    assert (shown["paused_at"], shown["pause_reason"]) == (paused["paused_at"], "paused")
+
+
+def test_a_trigger_heeds_what_the_client_knows(person: Person) -> None:
+    tag = put(person)["etag"]
+    put(person, priority=9)
+
+    problem(person.http.post(f"{PATH}/trigger", headers={"If-Match": f'"{tag}"'}), 412, "precondition-failed")
+    assert occurrences(person) == []
+
+    now = person.http.get(PATH).headers["etag"]
+    assert person.http.post(f"{PATH}/trigger", headers={"If-Match": now}).status_code == 202
+
+
+def test_a_span_of_history_that_ends_before_it_begins_is_refused(person: Person) -> None:
+    put(person)
+    span = {"from": "2026-06-02T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+
+    body = problem(person.http.get(f"{PATH}/occurrences", params=span), 422, "invalid-request")
+
+    assert fields(body) == ["to"]
+
+
 def test_a_preview_ends_with_its_schedule(person: Person) -> None:
     put(person, at="2090-01-01T00:00:00Z")
 

@@ -129,6 +129,26 @@ def test_the_same_again_changes_nothing(person: Person) -> None:
     assert (again.status_code, again.headers["etag"], again.json()) == (200, first.headers["etag"], first.json())
 
 
+def test_spaces_in_a_cron_say_nothing(person: Person) -> None:
+    first = put(person, NIGHTLY | {"cron": "  30  2 * *\t* "})
+
+    assert first.json()["cron"] == "30 2 * * *"
+    assert put(person, NIGHTLY | {"cron": "30 2 * * *"}).headers["etag"] == first.headers["etag"]
+
+
+def test_what_is_known_already_is_not_sent_again(person: Person) -> None:
+    tag = put(person).headers["etag"]
+
+    for known in (tag, f'"other", W/{tag}', "*"):
+        unchanged = person.http.get(PATH, headers={"If-None-Match": known})
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", tag)
+    assert person.http.get(PATH, headers={"If-None-Match": '"other"'}).status_code == 200
+
+    patch(person, {"priority": 9})
+    changed = person.http.get(PATH, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["etag"]) == (200, changed.headers["etag"].strip('"'))
+
+
 def test_another_definition_replaces_the_whole(person: Person) -> None:
     first = put(person, EVERYTHING)
 
@@ -166,6 +186,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "an instant that the task does not take": ({"instant_as": "when"}, "invalid-payload", "instant_as"),
     "a start beyond the calendar": ({"start_at": "8999-01-01T00:00:00Z"}, "invalid-timing", "start_at"),
     "a date beyond the calendar": ({"cron": None, "at": "5000-01-01T00:00:00Z"}, "invalid-timing", "at"),
+    "an instant in place of an argument": (
+        {"task": "demo.echo", "payload": {"message": "x"}, "instant_as": "message"}, "invalid-payload", "instant_as",
+    ),
     "an unknown overlap": ({"overlap": "fight"}, "invalid-request", "overlap"),
     "an unknown catch-up": ({"catch_up": {"mode": "some"}}, "invalid-request", "catch_up.mode"),
     "missed at once": ({"missed_after_seconds": 0}, "invalid-request", "missed_after_seconds"),
@@ -297,7 +320,7 @@ def test_a_patch_changes_what_it_names(person: Person) -> None:
     after = patch(person, {"priority": 1, "catch_up": {"limit": 3}, "tags": ["c"]}).json()
 
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"priority", "catch_up", "tags", "updated_at"}
+    assert changed == {"priority", "catch_up", "tags", "updated_at", "etag"}
     assert after["catch_up"] == {"mode": "all", "window_seconds": 3600, "limit": 3}
 
 

@@ -97,6 +97,32 @@ def test_a_schedule_runs_and_tells_of_it(penstock: Command) -> None:
     assert penstock.json("job", job_id, "--wait", 30)["state"] == "succeeded"
 
 
+def test_what_was_written_is_followed_by_its_next_instants(penstock: Command) -> None:
+    shown = plain(penstock("schedules", "put", "x", "demo.noop", "--every", "1h30m", terminal=True).stdout)
+
+    assert "every 5400 s" in shown
+    assert len([line for line in shown.splitlines() if line.startswith("20")]) == 3
+
+
+def test_a_preview_of_a_paused_schedule_says_so(penstock: Command) -> None:
+    put(penstock, *HOURLY)
+    penstock("schedules", "pause", "hourly")
+
+    assert "It is paused since" in penstock("schedules", "preview", "hourly").stderr
+
+
+def test_an_edit_may_depend_on_what_was_seen(penstock: Command) -> None:
+    put(penstock, *HOURLY)
+    seen = dict(penstock.lines("schedules", "show", "hourly"))["etag"]
+    put(penstock, *HOURLY, "--if-match", seen, "--priority", 9)
+
+    for command in ("pause", "resume", "trigger", "delete"):
+        assert "not what you know" in penstock("schedules", command, "hourly", "--if-match", seen, code=2).stderr
+    assert "not what you know" in penstock("schedules", "put", *HOURLY, "--if-match", seen, code=2).stderr
+    several = penstock("schedules", "pause", "hourly", "nightly", "--if-match", seen, code=2)
+    assert "goes with one name" in several.stderr
+
+
 def test_pausing_resuming_and_deleting_take_several_names(penstock: Command) -> None:
     put(penstock, *NIGHTLY)
     put(penstock, *HOURLY)

@@ -37,6 +37,12 @@ def test_the_item_of_a_batch_is_named_and_further_facts_are_shown() -> None:
     assert (found.cure, found.details) == ("", ["state: queued", "request id: r"])
 
 
+def test_facts_are_told_in_words_and_not_in_brackets() -> None:
+    found = refusal(answer(422, title="X", known_queues=["bulk", "default"], none=[], closed=False, existing=None))
+
+    assert found.details == ["known_queues: bulk, default", "none: none", "closed: false", "existing: null"]
+
+
 def test_a_detail_that_repeats_the_title_is_left_out() -> None:
     assert str(refusal(answer(404, title="Not Found", detail="Not Found"))) == "Not Found."
 

@@ -77,7 +77,18 @@ def test_a_file_that_cannot_be_read_and_two_payloads_are_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("1.5", 1.5), ("250ms", 0.25), ("10m", 600), ("2h", 7200), (" 1d ", 86_400)]
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("1.5", 1.5),
+        ("250ms", 0.25),
+        ("10m", 600),
+        ("2h", 7200),
+        (" 1d ", 86_400),
+        ("1h30m", 5400),
+        ("1d2h3m4.5s", 93_784.5),
+        ("1m500ms", 60.5),
+    ],
 )
 def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
     assert duration(text) == pytest.approx(seconds)
