@@ -28,6 +28,7 @@ from api.scrape import Scrape
 from api.security import Doorman
 from api.settings import ApiSettings
 from api.severing import severable
+from api.stored import Stored
 from api.submission import Intake
 from api.waiting import Lookout
 from jobs import failpoints, upkeep
@@ -128,9 +129,11 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     app.state.instruments = instruments
     app.state.commits = commits
     app.state.dispatcher = dispatcher
-    app.state.intake = Intake(load_catalogue(celery_app, tasks), tasks.queues)
+    catalogue = load_catalogue(celery_app, tasks)
+    app.state.intake = Intake(catalogue, tasks.queues)
     app.state.readiness = Readiness(engines.aside, url)
-    app.state.scrape = Scrape(instruments.registry, engines.aside)
+    stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
+    app.state.scrape = Scrape(instruments.registry, stored)
     _furnish(app, engines, database, settings.longest_wait_seconds)
     _route(app, instruments)
     return app

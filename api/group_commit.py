@@ -7,7 +7,7 @@ commit gathers the next group by itself.
 import asyncio
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
@@ -108,7 +108,6 @@ class GroupCommit:
         self._window = window
         self._backlog = backlog
         self._size = instruments["group_commit_size"]
-        self._accepted = instruments["jobs_accepted"]
         self._replayed = instruments["jobs_replayed"]
         self._commit_wait = instruments["commit_wait_seconds"]
         self._limit = waiting_limit
@@ -265,9 +264,6 @@ class GroupCommit:
                     self._replayed.inc()
                 else:
                     fresh.append(submission)
-        accepted = Counter((job.task, job.queue) for submission in fresh for job in submission.jobs)
-        for labels, count in accepted.items():
-            self._accepted.labels(*labels).inc(count)
         logs.info_each("jobs_accepted", [_told(submission) for submission in fresh])
 
 

@@ -3,48 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from sqlalchemy import Engine
 
-from jobs import registry, search
-from jobs.database import reading
-from jobs.errors import DatabaseUnavailable
-from jobs.telemetry.contract import CONTRACT, PREFIX
+from api.stored import Stored
 from jobs.telemetry.process import tell_facts
-
-_MEANING: Final = {metric.name: metric.meaning for metric in CONTRACT}
-
-
-class QueuesCollector(Collector):
-    """Counts unfinished jobs and living workers in PostgreSQL at each scrape."""
-
-    def __init__(self, engine: Engine) -> None:
-        """Count with `engine`."""
-        self._engine = engine
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the gauges; nothing when PostgreSQL is away, so that no stale number is shown."""
-        try:
-            with reading(self._engine) as connection:
-                counts = search.count_by_state(connection)
-                alive = registry.count_alive(connection)
-        except DatabaseUnavailable:
-            return
-        jobs = GaugeMetricFamily(PREFIX + "jobs", _MEANING["jobs"], labels=("queue", "state"))
-        for queue, state, count in counts:
-            jobs.add_metric((queue, state), count)
-        yield jobs
-        yield GaugeMetricFamily(PREFIX + "workers_alive", _MEANING["workers_alive"], value=alive)
-
-    def describe(self) -> Iterator[Metric]:
-        """Return nothing: registering must not ask the database."""
-        return iter(())
 
 
 def _forget_the_dead(folder: Path) -> None:
@@ -75,19 +41,19 @@ class Siblings(Collector):
 class Scrape:
     """Renders the metrics of the API."""
 
-    def __init__(self, own: CollectorRegistry, engine: Engine) -> None:
-        """Render `own`, or, where several processes share the port, what all of them wrote."""
+    def __init__(self, own: CollectorRegistry, stored: Stored) -> None:
+        """Render `own`, or, where several processes share the port, what all of them wrote; and what is `stored`."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._counts = CollectorRegistry()
         self._counts.register(Siblings(own, Path(folder)) if folder else own)
         tell_facts(self._counts, main=os.getppid() if folder else None)
-        self._queues = CollectorRegistry()
-        self._queues.register(QueuesCollector(engine))
+        self._stored = CollectorRegistry()
+        self._stored.register(stored)
 
     def counts(self) -> bytes:
         """Return what the processes have counted themselves, and what they are."""
         return generate_latest(self._counts)
 
-    def queues(self) -> bytes:
+    def stored(self) -> bytes:
         """Return what only PostgreSQL knows."""
-        return generate_latest(self._queues)
+        return generate_latest(self._stored)

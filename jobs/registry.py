@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Interval, RowMapping, Select, and_, func, literal, select, update
+from sqlalchemy import Connection, Interval, RowMapping, Select, and_, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.tables import workers
@@ -76,3 +76,16 @@ def on_queue(connection: Connection, queue: str) -> Sequence[RowMapping]:
 def everybody(connection: Connection) -> Sequence[RowMapping]:
     """Return all workers that were ever announced and not forgotten, those seen last first."""
     return connection.execute(_known().order_by(workers.c.seen_at.desc())).mappings().all()
+
+
+def count_alive_by_queue(connection: Connection) -> dict[str, int]:
+    """Return how many workers that were seen lately serve each queue."""
+    served = select(func.unnest(workers.c.queues).label("queue")).where(_is_alive()).subquery()
+    rows = connection.execute(select(served.c.queue, func.count()).group_by(served.c.queue))
+    return {queue: count for queue, count in rows}  # noqa: C416 - dict() does not take rows for pairs
+
+
+def prune(connection: Connection, *, keep: timedelta) -> int:
+    """Delete workers that were not seen for so long, and return how many: each start of one makes a row."""
+    until = func.clock_timestamp() - literal(keep, Interval)
+    return connection.execute(delete(workers).where(workers.c.seen_at < until)).rowcount

@@ -1,13 +1,12 @@
 """Every read that people make. Lists go by keyset, newest first, and never count or skip."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CompoundSelect, Connection, Select, Text, func, literal, select, text, union_all
+from sqlalchemy import Connection, Select, Text, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from jobs import cursors
@@ -181,29 +180,6 @@ def events_of(
     columns = [events.c[name] for name in ("seq", "at", "name", "state", "attempt", "facts")]
     query = select(*columns).where(events.c.job_id == job_id, events.c.seq > after).order_by(events.c.seq).limit(limit)
     return connection.execute(query).mappings().all()  # type: ignore[return-value]  # as in `job`
-
-
-def unfinished_query() -> CompoundSelect[Any]:
-    """Return the query that counts unfinished jobs by queue and state, each part by its own partial index.
-
-    So the answer costs what is unfinished, however much has been finished. A (queue, state) may come twice.
-    """
-    parts = (
-        "state = 'running'",
-        "state IN ('scheduled', 'retrying')",
-        "state = 'queued' AND rung_at IS NULL",
-        "state = 'queued' AND rung_at IS NOT NULL",
-    )
-    counted = (select(jobs.c.queue, jobs.c.state, func.count()).where(text(part)) for part in parts)
-    return union_all(*(query.group_by(jobs.c.queue, jobs.c.state) for query in counted))
-
-
-def count_by_state(connection: Connection) -> list[tuple[str, str, int]]:
-    """Return (queue, state, count) of all unfinished jobs."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for queue, state, count in connection.execute(unfinished_query()):
-        counts[queue, state] += count
-    return [(queue, state, count) for (queue, state), count in counts.items()]
 
 
 def _must_exist(connection: Connection, job_id: JobId, tenant: str) -> None:

@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy Core, with the CHECKs and partial indexes that hold the promises."""
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     DateTime,
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.schema import SchemaItem
 
 from jobs.model import DEFAULT_PRIORITY, DEFAULT_TENANT, PRIORITIES
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
@@ -193,6 +196,30 @@ api_keys = Table(
     _instant("revoked_at"),
     CheckConstraint("octet_length(secret_sha256) = 32", name="secret_is_a_digest"),
 )
+
+
+def _census(name: str, *constraints: SchemaItem) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("task", Text, nullable=False),
+        Column("queue", Text, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("entered", BigInteger, nullable=False, comment="jobs that came into the state"),
+        Column("gone", BigInteger, nullable=False, comment="jobs that left it"),
+        Column("born", BigInteger, nullable=False, comment="jobs that were accepted in it"),
+        Column(
+            "unrung", BigInteger, nullable=False, comment="of those in it, the ready ones that no doorbell speaks of"
+        ),
+        *constraints,
+    )
+
+
+# How many jobs there are, and were. Triggers on jobs add marks, upkeep adds them up: no writer waits for another.
+census = _census("census", PrimaryKeyConstraint("task", "queue", "state"))
+census_marks = _census("census_marks")
+for _table in (census, census_marks):
+    _table.add_is_dependent_on(jobs)
 
 workers = Table(
     "workers",

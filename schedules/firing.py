@@ -102,9 +102,6 @@ class Firing:
         for labels, count in decisions.items():
             self._instruments["occurrences"].labels(*labels).inc(count)
         fired = [told for told in outcome.told if told.occurrence.decision is Decision.FIRED]
-        kinds = Counter((told.schedule.definition.task, told.schedule.definition.queue) for told in fired)
-        for labels, count in kinds.items():
-            self._instruments["jobs_accepted"].labels(*labels).inc(count)
         for told in fired:
             if told.late_seconds is not None:
                 self._instruments["schedule_lateness_seconds"].observe(max(told.late_seconds, 0.0))

@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from jobs import upkeep
-from jobs.database import reading
+from jobs import census, registry, upkeep
+from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
 from jobs.planning import history, store
 from jobs.telemetry.metrics import Instruments
@@ -27,6 +27,9 @@ RESCUE_EVERY: Final = 2.0
 PRUNE_EVERY: Final = 60.0
 PRUNE_AGAIN_AFTER: Final = 5.0
 """Seconds after which a step that failed is tried again."""
+ADD_UP_EVERY: Final = 1.0
+KEEP_WORKERS: Final = timedelta(days=7)
+"""For how long a worker that is gone is remembered."""
 _SHORTEST_PAUSE: Final = 0.01
 
 
@@ -56,6 +59,7 @@ class Upkeep:
         began = self._clock()
         try:
             full = self._move()
+            full |= self._add_up()
             full |= self._clean()
             pause = _SHORTEST_PAUSE if full else self._until_next_due()
         except DatabaseUnavailable:
@@ -81,6 +85,16 @@ class Upkeep:
         tell(self._instruments, name, done)
         return done == upkeep.BATCH
 
+    def _add_up(self) -> bool:
+        """Keep the census short to read; tell whether there was more of it than one batch."""
+        if not self._is_time("census", ADD_UP_EVERY):
+            return False
+        with transaction(self._engine) as connection:
+            full = census.fold(connection) == census.FOLDED
+        if full:
+            del self._last["census"]
+        return full
+
     def _clean(self) -> bool:
         """Delete what has been kept long enough; tell whether there was more than one batch of it."""
         if not self._is_time("prune", PRUNE_EVERY):
@@ -104,6 +118,8 @@ class Upkeep:
         tell(self._instruments, "prune_keys", keys)
         tell(self._instruments, "prune_occurrences", decisions)
         tell(self._instruments, "prune_schedules", deleted)
+        with transaction(self._engine) as connection:
+            registry.prune(connection, keep=KEEP_WORKERS)
         return upkeep.BATCH in {pruned, keys, decisions, deleted}
 
     def _until_next_due(self) -> float:

@@ -18,8 +18,8 @@ router = APIRouter(tags=["operations"])
 
 READY_WITHIN = 4.0
 """Seconds after which a probe is told that the dependencies keep silent; the broker alone may take two."""
-QUEUES_WITHIN = 2.0
-"""Seconds after which metrics are told without those of the queues."""
+STORED_WITHIN = 2.0
+"""Seconds after which metrics are told without those that only PostgreSQL knows."""
 
 
 @router.get("/health", response_model=schemas.Health, summary="Is the process alive?")
@@ -55,5 +55,5 @@ async def metrics(request: Request) -> Response:
     scrape: Scrape = request.app.state.scrape
     content = await to_thread.run_sync(scrape.counts)
     with suppress(DatabaseUnavailable):  # no number is better than an old one
-        content += await in_time(request.app.state.aside, scrape.queues, seconds=QUEUES_WITHIN)
+        content += await in_time(request.app.state.aside, scrape.stored, seconds=STORED_WITHIN)
     return Response(content, media_type=CONTENT_TYPE_LATEST)

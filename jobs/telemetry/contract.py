@@ -55,6 +55,11 @@ class Metric(NamedTuple):
 _API, _WORKER, _BEAT, _ALL = (Process.API,), (Process.WORKER,), (Process.BEAT,), tuple(Process)
 _RUN: Final = ("task", "queue")
 
+
+def _stored(name: str, kind: Literal["counter", "gauge"], labels: tuple[str, ...], unit: str, meaning: str) -> Metric:
+    return Metric(name, kind, labels, unit, meaning, _API, source=Source.POSTGRESQL)
+
+
 CONTRACT: Final = (
     Metric("http_requests", "counter", ("method", "route", "status"), "requests", "HTTP requests answered", _API),
     Metric(
@@ -71,7 +76,6 @@ CONTRACT: Final = (
         "readers_waiting", "gauge", (), "requests",
         "Long polls and event streams that wait, looked at once a second", _API,
     ),
-    Metric("jobs_accepted", "counter", _RUN, "jobs", "Jobs made durable", (Process.API, Process.BEAT)),
     Metric(
         "jobs_replayed", "counter", (), "requests",
         "Submissions answered from an earlier one with the same idempotency key", _API,
@@ -131,12 +135,24 @@ CONTRACT: Final = (
         "schedule_lateness_seconds", "histogram", (), "seconds",
         "From the time of a schedule's instant to its job", _BEAT, LATE,
     ),
-    Metric(
-        "jobs", "gauge", ("queue", "state"), "jobs", "Unfinished jobs", _API, source=Source.POSTGRESQL,
+    _stored("jobs_accepted", "counter", _RUN, "jobs", "Jobs made durable"),
+    _stored("jobs_started", "counter", _RUN, "jobs", "Starts of jobs; one that runs again starts again"),
+    _stored("jobs_finished", "counter", (*_RUN, "state"), "jobs", "Jobs that came to a final state"),
+    _stored("jobs_retried", "counter", _RUN, "jobs", "Jobs that were put off to another attempt"),
+    _stored("jobs", "gauge", ("queue", "state"), "jobs", "Jobs on record; finished ones until they are deleted"),
+    _stored("jobs_unrung", "gauge", ("queue",), "jobs", "Ready jobs that no doorbell speaks of yet"),
+    _stored("dead_letters", "gauge", _RUN, "jobs", "Failed jobs that nobody has replayed or discarded"),
+    _stored(
+        "oldest_waiting_seconds", "gauge", ("queue",), "seconds",
+        "For how long the ready job that waits the longest has waited; 0: none waits",
     ),
-    Metric(
-        "workers_alive", "gauge", (), "workers", "Workers seen in the last 30 s", _API, source=Source.POSTGRESQL,
+    _stored("workers_alive", "gauge", (), "workers", "Workers seen in the last 30 s"),
+    _stored("queue_workers", "gauge", ("queue",), "workers", "Workers seen in the last 30 s that serve the queue"),
+    _stored(
+        "schedules_overdue_seconds", "gauge", (), "seconds",
+        "For how long the schedule that is overdue the longest has waited for beat; 0: none is",
     ),
+    _stored("database_bytes", "gauge", (), "bytes", "Size of the database on the disk of PostgreSQL"),
     Metric(
         "build_info", "gauge", ("version", "python"), "1", "Always 1; the release is in the labels", _ALL,
         source=Source.FACT,

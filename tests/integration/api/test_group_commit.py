@@ -44,9 +44,7 @@ class House:
         self.now = 1000.0
         self.rung: list[Doorbell] = []
         self.registry = CollectorRegistry()
-        instruments = Instruments(
-            self.registry, "group_commit_size", "commit_wait_seconds", "jobs_accepted", "jobs_replayed"
-        )
+        instruments = Instruments(self.registry, "group_commit_size", "commit_wait_seconds", "jobs_replayed")
         self.commits = GroupCommit(
             engine,
             self.rung.extend,

@@ -11,11 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from api.scrape import Scrape
+from api.stored import Stored
 from jobs import registry
 from jobs.database import transaction
 from jobs.telemetry.contract import PREFIX, Process, told_by
 from jobs.telemetry.metrics import instruments_of
+from tests.factories import failure
 from tests.integration.jobs import scenes
+from tests.integration.jobs.timetable import due
 from tests.services.api import Api, Person, running_api
 
 SAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -170,11 +173,56 @@ def test_jobs_are_counted_when_they_are_accepted_and_by_where_they_are(database_
         scenes.start(api.engine, job_id)
 
         assert metric(person, "jobs_accepted_total") == {("bulk", "demo.noop"): 1, ("default", "demo.noop"): 7}
+        assert (
+            metric(person, "oldest_waiting_seconds")[("critical",)]
+            == 0
+            < metric(person, "oldest_waiting_seconds")[("bulk",)]
+        )
         assert metric(person, "jobs_replayed_total") == {(): 1}
-        assert metric(person, "jobs") == {
+        scenes.end(api.engine, scenes.running(api.engine), failure())
+        assert {labels: count for labels, count in metric(person, "jobs").items() if count} == {
             ("bulk", "queued"): 1, ("default", "queued"): 1, ("default", "running"): 1, ("default", "scheduled"): 5,
+            ("default", "failed"): 1,
         }  # fmt: skip
+        assert metric(person, "jobs_started_total") == {("default", "demo.noop"): 2}
+        assert metric(person, "jobs_finished_total") == {("default", "failed", "demo.noop"): 1}
+        assert metric(person, "dead_letters") == {("default", "demo.noop"): 1}
         assert metric(person, "group_commit_size_count") == {(): 5}
+
+
+def test_what_postgresql_has_counted_is_there_after_a_restart_and_twice_where_two_tell_it(
+    database_url: str, broker_url: str
+) -> None:
+    with running_api(database_url, broker_url) as api:
+        api.person().accepted()
+
+    with running_api(database_url, broker_url) as one, running_api(database_url, broker_url) as other:
+        for api in (one, other):
+            assert metric(api.person(), "jobs_accepted_total") == {("default", "demo.noop"): 1}
+
+
+def test_names_that_are_not_known_here_are_counted_together(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url) as api:
+        for number in range(30):
+            scenes.queued(api.engine, task=f"stranger.{number}", queue=f"q{number}")
+
+        assert metric(api.person(), "jobs_accepted_total") == {("other", "other"): 30}
+        assert metric(api.person(), "jobs")["other", "queued"] == 30
+
+
+def test_queues_without_a_worker_and_schedules_without_a_beat_show(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url) as api:
+        person = api.person()
+        with transaction(api.engine) as connection:
+            for name, queues in (("one", ["default", "bulk"]), ("two", ["default"]), ("gone", ["critical"])):
+                registry.announce(connection, name=name, host="h", pid=1, queues=queues, slots=2, release="0")
+            registry.leave(connection, "gone")
+        assert metric(person, "schedules_overdue_seconds") == {(): 0}
+        due(api.engine, name="late")
+
+        assert metric(person, "queue_workers") == {("default",): 2, ("bulk",): 1, ("critical",): 0}
+        assert metric(person, "schedules_overdue_seconds")[()] > 0
+        assert metric(person, "database_bytes")[()] > 1_000_000
 
 
 def test_label_values_come_from_the_code_and_never_from_a_request(person: Person) -> None:
@@ -195,7 +243,7 @@ def test_the_gauges_of_a_process_that_is_gone_are_forgotten_and_its_counts_are_n
     )
     subprocess.run([sys.executable, "-c", told], check=True, timeout=60)
 
-    counts = Scrape(instruments_of(Process.API).registry, api.engine).counts().decode()
+    counts = Scrape(instruments_of(Process.API).registry, Stored(api.engine, (), ())).counts().decode()
 
     assert "penstock_doorbells_rung_total 3.0" in counts
     assert "penstock_connections 7.0" not in counts

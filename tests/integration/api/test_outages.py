@@ -131,7 +131,7 @@ def test_while_postgresql_hangs_probes_and_metrics_answer_and_newcomers_are_sent
         assert (ready.status_code, ready.json()["dependencies"]["postgresql"]["ok"]) == (503, False)
         metrics = person.http.get("/metrics")
         assert metrics.status_code == 200
-        assert "penstock_jobs_accepted_total" in metrics.text
+        assert "penstock_http_requests_total" in metrics.text
         assert "penstock_workers_alive" not in metrics.text
 
         problem(hung[0].result(), 503, "database-unavailable")

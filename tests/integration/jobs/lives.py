@@ -1,5 +1,6 @@
 """What may happen to jobs, each step done on real PostgreSQL and beside it to a model that says what must be true."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar, cast
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, delete, func
 
 from api import replays
 from jobs import attempts as life
-from jobs import control, upkeep
+from jobs import census, control, upkeep
 from jobs.database import transaction
 from jobs.errors import NotFound, StaleTransition, UniqueKeyTaken
 from jobs.model import DEFAULT_TENANT, Acceptance, JobId, Settlement, Verdict
@@ -363,6 +364,21 @@ class Lives(RuleBasedStateMachine):
             found = {job_id: tuple(facts) for job_id, *facts in connection.execute(FACTS)}
 
         assert found == {job_id: model.facts() for job_id, model in self.models.items()}
+
+    @invariant()
+    def the_census_is_what_the_models_add_up_to(self) -> None:
+        with transaction(self.engine) as connection:
+            census.fold(connection, 2)
+            found = census.count(connection)
+
+        closed = {census.CLOSED: sum(model.closed for model in self.models.values())}
+        states = Counter(model.state.value for model in self.models.values() if not model.closed)
+        unrung = [model for model in self.models.values() if model.state is JobState.QUEUED and not model.rung]
+        assert Counter({one.state: one.now for one in found}) == states + Counter(closed)
+        assert sum(one.unrung for one in found) == len(unrung)
+        assert sum(one.born for one in found) == len(self.models)
+        starts = sum(one.entered for one in found if one.state == JobState.RUNNING)
+        assert starts == sum(model.attempt for model in self.models.values())
 
     def teardown(self) -> None:
         for job_id, model in self.models.items():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, Engine, Executable, select, text
 
-from jobs import attempts, insertion, search, unheard, upkeep
+from jobs import attempts, census, insertion, search, unheard, upkeep
 from jobs.explain import ahead_queries
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.search import Filter
@@ -196,13 +196,34 @@ def test_counting_what_the_broker_holds_looks_at_one_queue_alone(connection: Con
     hold(Case(query, "jobs_rung", ("queue",)), explained(connection, query))
 
 
-def test_counting_unfinished_jobs_costs_nothing_for_finished_ones(connection: Connection, explained: Explain) -> None:
-    before = explained(connection, search.unfinished_query())
-    unfinished = sum(count for *_, count in search.count_by_state(connection))
+def test_the_census_is_read_without_a_look_at_any_job(connection: Connection, explained: Explain) -> None:
+    plan = explained(connection, census.count_query())
 
-    assert before.read_whole == set()
-    assert before.pages < 2 * unfinished, "at most its index entry and its row"
-    print(f"count_by_state of {unfinished:,} among 1,000,000: {before.milliseconds:.0f} ms")  # for `pytest -rP`
+    assert plan.read_whole <= {"census", "census_marks"}
+    assert plan.indexes == set()
+    assert plan.pages < 50
+
+
+def test_adding_up_the_census_costs_what_was_marked_lately(connection: Connection) -> None:
+    census.fold(connection)
+    state = text("UPDATE jobs SET state = 'scheduled' WHERE id = ANY (:ids)")
+    connection.execute(state, {"ids": some(connection, JobState.RETRYING)})
+
+    plan = explain(connection, census.FOLD, {"limit": census.FOLDED})
+
+    assert plan.read_whole <= {"census_marks"}
+    assert plan.pages < 1000
+
+
+def test_the_longest_waits_are_found_by_index_and_within_a_bound(connection: Connection, explained: Explain) -> None:
+    queues = ["default", "critical", "rare", "mail", "empty"]
+
+    plan = explained(connection, census.WAITS, {"queues": queues})
+
+    assert plan.read_whole == set()
+    assert plan.indexes == {"jobs_unrung", "jobs_rung"}
+    assert plan.pages < len(queues) * (census.LOOKED_AT + 100)
+    print(f"the longest waits of {len(queues)} queues: {plan.milliseconds:.0f} ms")  # for `pytest -rP`
 
 
 def test_pruning_with_nothing_to_prune_looks_at_nothing(connection: Connection) -> None:

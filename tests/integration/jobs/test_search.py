@@ -234,25 +234,3 @@ def test_dead_letters_are_walked_by_cursor(engine: Engine) -> None:
 
     assert seen == made[::-1]
     assert cursor is None
-
-
-# Counts
-
-
-def test_unfinished_jobs_are_counted_by_queue_and_state(engine: Engine) -> None:
-    for queue, times in (("a", 2), ("b", 1)):
-        for _ in range(times):
-            scenes.queued(engine, queue=queue)
-            scenes.change(engine, scenes.queued(engine, queue=queue), rung_at=None)
-            scenes.scheduled(engine, queue=queue)
-            scenes.running(engine, queue=queue)
-            scenes.ended(engine, retry(), queue=queue)
-            scenes.ended(engine, success(), queue=queue)
-            scenes.ended(engine, failure(), queue=queue)
-    with engine.connect() as connection:
-        counted = search.count_by_state(connection)
-
-    assert sorted(counted) == [
-        ("a", "queued", 4), ("a", "retrying", 2), ("a", "running", 2), ("a", "scheduled", 2),
-        ("b", "queued", 2), ("b", "retrying", 1), ("b", "running", 1), ("b", "scheduled", 1),
-    ]  # fmt: skip

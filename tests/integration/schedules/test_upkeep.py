@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from deploy.stack.ports import free_port
 from deploy.stack.valkey import ValkeyServer
-from jobs import attempts, intake, queues, upkeep
+from jobs import attempts, intake, queues, registry, upkeep
 from jobs.database import transaction
 from jobs.model import Doorbell, JobId, NewJob
 from jobs.telemetry.metrics import Instruments
@@ -326,3 +326,20 @@ def test_what_was_decided_about_schedules_is_deleted_in_time(make: Make, engine:
 
     with transaction(engine) as connection:
         assert connection.scalar(text("SELECT count(*) FROM occurrences")) == 1
+
+
+def test_the_census_is_added_up_and_workers_long_gone_are_forgotten(
+    engine: Engine, clock: Clock, make: Make, broker_url: str
+) -> None:
+    accept(engine, *(new_job() for _ in range(3)))
+    with transaction(engine) as connection:
+        for name in ("here", "long gone"):
+            registry.announce(connection, name=name, host="h", pid=1, queues=["default"], slots=1, release="0")
+        connection.execute(text("UPDATE workers SET seen_at = now() - interval '8 days' WHERE name = 'long gone'"))
+
+    make(broker_url).round()
+
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM census_marks")) == 0
+        assert connection.scalar(text("SELECT sum(born) FROM census")) == 3
+        assert connection.scalars(text("SELECT name FROM workers")).all() == ["here"]
