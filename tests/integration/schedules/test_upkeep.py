@@ -284,13 +284,13 @@ def test_a_deletion_that_failed_is_tried_again_soon_and_the_other_steps_go_on(
     accept(engine, new_job())
     change(engine, "UPDATE jobs SET rung_at = NULL")
     change(engine, OLD_KEYS, count=1)
-    change(engine, "ALTER TABLE jobs RENAME COLUMN closed_at TO shut_at")
+    change(engine, "ALTER TABLE idempotency_keys RENAME COLUMN expires_at TO ends_at")
     tidy = make(broker_url)
 
     tidy.round()
     assert (keys(engine), held(broker_url)) == (1, 1)
 
-    change(engine, "ALTER TABLE jobs RENAME COLUMN shut_at TO closed_at")
+    change(engine, "ALTER TABLE idempotency_keys RENAME COLUMN ends_at TO expires_at")
     tidy.round()
     assert keys(engine) == 1, "no trouble is met again and again without a pause"
     clock.now += PRUNE_AGAIN_AFTER
