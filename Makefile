@@ -3,8 +3,8 @@
 RUN = deploy/bootstrap.sh run
 DEV = deploy/bootstrap.sh dev
 PY = .venv/bin/python
-# Two at a time, three where there are cores: the tests start servers of their own, and much of their time is waiting.
-TESTERS := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -gt 3 ] && echo 3 || echo 2)
+# More than there are cores: the tests start servers of their own, and much of their time is waiting.
+TESTERS := $(shell [ "$$(getconf _NPROCESSORS_ONLN)" -gt 3 ] && echo 5 || echo 3)
 PYTEST = -m pytest -n $(TESTERS) --dist loadgroup
 PACKAGES = jobs tasks worker schedules api deploy
 
