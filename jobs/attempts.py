@@ -32,9 +32,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from jobs.fencing import tell_fenced
 from jobs.model import Attempt, JobId, Settlement
 from jobs.state import TRANSITIONS, Event, JobState, Outcome
-from jobs.tables import attempts, events, jobs, paused_queues
+from jobs.tables import attempts, jobs, paused_queues
 from jobs.transitions import NO_LEASE, TELLING, guard, may, moved_to, told
 
 LEASE: Final = timedelta(seconds=30)
@@ -43,6 +44,27 @@ _lease = bindparam("lease", type_=Interval())
 _clock = func.clock_timestamp()
 RUNNING: Final = guard(jobs.c.state == JobState.RUNNING.value)
 """Stands in every statement of an attempt, beside the job's id."""
+
+
+#: What an attempt is given of its job, beside its id and its own number.
+_GIVEN: Final = (
+    jobs.c.task,
+    jobs.c.queue,
+    jobs.c.priority,
+    jobs.c.payload.cast(Text).label("payload"),
+    jobs.c.error_count,
+    jobs.c.crash_count,
+    jobs.c.throttle_count,
+    jobs.c.retry,
+    jobs.c.time_limit_seconds,
+    jobs.c.soft_time_limit_seconds,
+    jobs.c.tenant,
+    jobs.c.request_id,
+    jobs.c.traceparent,
+    jobs.c.created_at,
+    jobs.c.started_at,
+    jobs.c.lease_expires_at,
+)
 
 
 def _start_statement() -> Any:
@@ -341,33 +363,8 @@ def finish(connection: Connection, settlements: Sequence[Settlement]) -> list[Se
         done = {(settled.job_id, settled.number) for settled in accepted}
         for settlement in settlements:
             if (settlement.job_id, settlement.number) not in done:
-                _tell_fenced(connection, settlement)
+                tell_fenced(connection, settlement)
     return accepted
-
-
-def _tell_fenced(connection: Connection, settlement: Settlement) -> None:
-    """Keep the refused end of an attempt as an event, once; the job itself is not changed."""
-    number, outcome = settlement.number, settlement.verdict.outcome.value
-    facts = {"fenced_attempt": number, "outcome": outcome}
-    again = select(events.c.seq).where(
-        events.c.job_id == settlement.job_id,
-        events.c.name == "fenced",
-        events.c.facts == literal(facts, JSONB),
-    )
-    ours = _ended_by_its_worker(settlement)
-    seen = jobs.alias("seen")
-    moved = (
-        update(jobs)
-        .where(jobs.c.id == settlement.job_id, ~again.exists(), ~ours.exists())
-        # What `again` knows of the events is true only of the row that this statement saw when it began.
-        .where(seen.c.id == jobs.c.id, seen.c.version == jobs.c.version)
-        .values(event_count=jobs.c.event_count + 1, version=jobs.c.version + 1)
-        .returning(*TELLING)
-        .cte("moved")
-    )
-    statement = select(moved.c.id).add_cte(told(moved, "fenced", literal(facts, JSONB)).cte("told"))
-    if connection.scalar(statement) is None:
-        connection.execute(statement)  # told before, or the job changed meanwhile: a second look settles it
 
 
 def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> list[tuple[JobId, int]]:
@@ -377,25 +374,3 @@ def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> li
     """
     query = select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(ids), RUNNING, jobs.c.worker == worker)
     return [(job_id, number) for job_id, number in connection.execute(query)]
-
-
-def _ended_by_its_worker(settlement: Settlement) -> Any:
-    """Return the query for the attempt, if a settlement of its own worker ended it.
-
-    Whoever else ends an attempt calls it lost. Its worker's word is not always kept to the letter: what gives a
-    job back whose cancel was asked for cancels it, and a result that cannot be stored is an error.
-    """
-    outcome = settlement.verdict.outcome.value
-    return select(attempts.c.number).where(
-        attempts.c.job_id == settlement.job_id,
-        attempts.c.number == settlement.number,
-        or_(attempts.c.outcome == outcome, attempts.c.outcome != Outcome.LOST.value),
-    )
-
-
-def was_ended_by_its_worker(connection: Connection, settlement: Settlement) -> bool:
-    """Tell whether the attempt was settled by its worker, and not taken from it.
-
-    This settles an unknown COMMIT: a finish that was cut off either shows here or did not happen.
-    """
-    return connection.scalar(_ended_by_its_worker(settlement)) is not None

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError
 
-from jobs import attempts
+from jobs import attempts, fencing
 from jobs.database import is_passing, reading
 from jobs.errors import DatabaseUnavailable
 from jobs.failpoints import passed, reached
@@ -125,7 +125,7 @@ class Ledger:
             passed("settle.write")
             for settlement in settlements:
                 key = (settlement.job_id, settlement.number)
-                if key not in accepted and attempts.was_ended_by_its_worker(connection, settlement):
+                if key not in accepted and fencing.was_ended_by_its_worker(connection, settlement):
                     accepted.add(key)  # by a try whose answer was cut off
         return accepted
 

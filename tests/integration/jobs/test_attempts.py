@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, func
 
 from jobs import attempts as life
-from jobs import upkeep
+from jobs import fencing, upkeep
 from jobs.database import transaction
 from jobs.model import Verdict, new_job_id
 from jobs.state import FINAL, JobState, Outcome, Reason
@@ -320,19 +320,19 @@ def test_whether_its_worker_ended_an_attempt_can_be_asked_for(engine: Engine, ve
     asked = settle(attempt, verdict)
 
     with engine.connect() as connection:
-        assert not life.was_ended_by_its_worker(connection, asked)
+        assert not fencing.was_ended_by_its_worker(connection, asked)
     scenes.end(engine, attempt, verdict)
 
     with engine.connect() as connection:
-        assert life.was_ended_by_its_worker(connection, asked)
-        assert not life.was_ended_by_its_worker(connection, replace(asked, number=2))
+        assert fencing.was_ended_by_its_worker(connection, asked)
+        assert not fencing.was_ended_by_its_worker(connection, replace(asked, number=2))
 
 
 def test_an_attempt_that_was_taken_from_its_worker_was_not_ended_by_it(engine: Engine) -> None:
     old, _ = scenes.taken_over(engine)
 
     with engine.connect() as connection:
-        assert not life.was_ended_by_its_worker(connection, settle(old))
+        assert not fencing.was_ended_by_its_worker(connection, settle(old))
 
 
 def test_every_event_that_ends_an_attempt_was_tried_here() -> None:
