@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, measures, poison, schedules
+from tests.bench import backlog, measures, poison, recovery, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -47,6 +47,7 @@ class Contest:
             "schedules": self._schedules,
             "backlog": self._backlog,
             "poison": self._poison,
+            "recovery": self._recovery,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -169,6 +170,22 @@ class Contest:
                 Wanted(ratio=0.91),
             )
             for name, title in titles.items()
+        ]
+
+    def _recovery(self) -> list[Measure]:
+        """Penstock alone, and once: a percentile of deaths wants many of them, and no median of rounds."""
+        stack, options = self._penstock, self.options
+        if stack is None:
+            return []
+        self.tell(f"recovery: {options.lost_processes} processes and {options.lost_workers} workers are killed")
+        processes, workers = (Side(stack.name, (taken,)) for taken in recovery.look(stack, options))
+        titles = (
+            f"from the death of a process to the next attempt, {options.lost_processes} one by one",
+            f"the same, of {options.lost_workers} whole workers, with a lease of {options.lease_seconds:g} s",
+        )
+        return [
+            Measure("recovery_process", titles[0], processes, None, Wanted(p99_ms=3000)),
+            Measure("recovery_worker", titles[1], workers, None, Wanted(max_ms=40_000)),
         ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:

@@ -37,6 +37,7 @@ class Round:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    max_ms: float | None = None
     cpu_percent: float | None = None
     """Of one core."""
     rss_mb: float | None = None
@@ -79,6 +80,7 @@ class Wanted:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    max_ms: float | None = None
     cpu_percent: float | None = None
     refusal_p99_ms: float | None = None
     recovery_seconds: float | None = None
@@ -114,7 +116,7 @@ class Measure:
             want = getattr(self.wanted, figure)
             if want is not None and value is not None and value < want:
                 found.append(f"{figure} {value:,.1f} < {want:,g}")
-        for figure in ("p50_ms", "p95_ms", "p99_ms", "cpu_percent", "refusal_p99_ms", "recovery_seconds"):
+        for figure in ("p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu_percent", "refusal_p99_ms", "recovery_seconds"):
             want, value = getattr(self.wanted, figure), self.penstock.median(figure)
             if want is not None and value is not None and value >= want:
                 found.append(f"{figure} {value:,.1f} >= {want:,g}")

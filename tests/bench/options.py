@@ -6,7 +6,7 @@ from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
 MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
-ON_REQUEST = ("backlog", "poison")
+ON_REQUEST = ("backlog", "poison", "recovery")
 SIDES = ("penstock", "baseline")
 
 
@@ -38,6 +38,10 @@ class Options:
     due_schedules: int = 1000
     idle_schedules: int = 100_000
     idle_seconds: float = 15.0
+    lost_processes: int = 100
+    lost_workers: int = 5
+    lease_seconds: float = 30.0
+    """Of the recovery measure: what is usual."""
     keep: bool = False
 
     @property
@@ -63,6 +67,9 @@ QUICK = Options(
     due_schedules=50,
     idle_schedules=1000,
     idle_seconds=2.0,
+    lost_processes=3,
+    lost_workers=1,
+    lease_seconds=3.0,
 )
 
 

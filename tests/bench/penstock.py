@@ -1,5 +1,7 @@
 """Penstock as a running stack: its own processes, with their defaults but for what both sides are given."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -19,12 +21,15 @@ class Penstock(HttpStack, DrainStack):
 
     name = "Penstock"
     ready_path = "/ready"
+    extra: Mapping[str, str] = MappingProxyType({})
+    """Settings beside the defaults, for the next start."""
     _key = ""
     _rung = -1
 
     @property
     def _env(self) -> dict[str, str]:
-        return {"DATABASE_URL": self.database_url, "BROKER_URL": self.servers.broker_url(PENSTOCK_PLACE)}
+        places = {"DATABASE_URL": self.database_url, "BROKER_URL": self.servers.broker_url(PENSTOCK_PLACE)}
+        return places | dict(self.extra)
 
     def reset(self) -> None:
         self.stop()

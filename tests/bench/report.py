@@ -17,20 +17,21 @@ OVERLOAD = (
     "recovery_seconds",
 )  # fmt: skip
 BACKLOG = ("rss_growth_percent", "broker_depth")
-FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "cpu_percent", "rss_mb", *BACKLOG, *OVERLOAD)
+FIGURES = ("per_second", "p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu_percent", "rss_mb", *BACKLOG, *OVERLOAD)
 WANTED = {
     "ratio": "ratio >= {:g}",
     "per_second": ">= {:,g}/s",
     "p50_ms": "p50 < {:g} ms",
     "p95_ms": "p95 < {:g} ms",
     "p99_ms": "p99 < {:g} ms",
+    "max_ms": "max < {:g} ms",
     "cpu_percent": "CPU < {:g} %",
     "refusal_p99_ms": "refusals p99 < {:g} ms",
     "recovery_seconds": "calm again < {:g} s",
 }
 CLOSE = 2
 """Below this, a ratio is told to the hundredth."""
-LATENCIES = ("p50_ms", "p95_ms", "p99_ms")
+LATENCIES = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
 
 
 @dataclass(frozen=True)

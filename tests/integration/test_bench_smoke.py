@@ -126,6 +126,25 @@ def test_a_run_says_where_and_with_what_it_was_made(report: dict[str, Any]) -> N
     assert report["began_at"].endswith("+00:00")
 
 
+def test_recovery_is_measured_on_request(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "recovery"],
+        cwd=ROOT,
+        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    report = json.loads((tmp_path / "bench.json").read_text())
+
+    (process,), (worker,) = (one["sides"]["penstock"]["rounds"] for one in report["measures"])
+    assert (process["count"], worker["count"]) == (3, 1)
+    assert 0 < process["p50_ms"] <= process["p99_ms"] == process["max_ms"]
+    assert worker["max_ms"] > report["options"]["lease_seconds"] * 1000 / 3, "nobody reported it"
+
+
 def test_the_python_client_counts_every_answer_that_is_not_accepted(grudging: tuple[Target, list[int]]) -> None:
     target, answered = grudging
 
