@@ -25,7 +25,9 @@ def words_of(*files: str, pattern: str) -> set[str]:
     return set(re.findall(pattern, source))
 
 
-TOLD = words_of("jobs/control.py", "jobs/attempts.py", pattern=r'(?:request, |moved, |else )"([a-z_]+)"')
+TOLD = words_of(
+    "jobs/control.py", "jobs/attempts.py", "jobs/fencing.py", pattern=r'(?:request, |moved, |else )"([a-z_]+)"'
+)
 STEPS = words_of(
     "schedules/upkeep.py", "schedules/ringing.py", pattern=r'(?:_step|_deliver|tell)\((?:self\._\w+, )?"([a-z_]+)"'
 )
