@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ EVERY_SECOND: Final = "* * * * * *"
 def check_occurrences(connection: Connection, until: datetime) -> list[str]:
     """Return what is wrong with what was decided about the instants up to `until`; nothing, if all is well.
 
-    For schedules that were made before and have neither been edited in their timing nor deleted since.
+    For schedules that were made before, whose instants no edit has moved, and that were not deleted since.
     """
     rows = connection.execute(store.query().where(schedules.c.deleted_at.is_(None))).mappings()
     found = [finding for row in rows for finding in _of_schedule(connection, store.read(row), until)]
@@ -170,15 +170,15 @@ class Storm:
             return bool(connection.scalar(query))
 
     def _edit(self, over: threading.Event) -> None:
-        """Edit schedules all the while, though not their timing: edits and firing meet at the row's lock."""
+        """Edit schedules all the while: edits and firing meet at the row's lock. Each timing keeps its instants."""
         with reading(self.engine) as connection:
             names = list(connection.scalars(select(schedules.c.name)))
         chance = random.Random(self.random.random())
         while not over.wait(0.1):
-            priority = chance.randrange(10)
+            make = chance.choice([_prioritised(chance.randrange(10)), _ending(chance.randrange(2100, 2900))])
             try:
                 with transaction(self.engine) as connection:
-                    editing.put(connection, chance.choice(names), _prioritised(priority), editing.ANYBODY)
+                    editing.put(connection, chance.choice(names), make, editing.ANYBODY)
             except Exception as error:  # noqa: BLE001 - a lock that a stopped beat held for too long, as a client would see it
                 self.happened[f"edit: {type(error).__name__}"] += 1
             else:
@@ -192,7 +192,8 @@ class Storm:
         def has_caught_up() -> bool:
             try:
                 with reading(self.engine) as connection:
-                    behind = select(func.count()).where(schedules.c.decided_until < until - timedelta(seconds=1))
+                    is_behind = schedules.c.decided_until < until - timedelta(seconds=1)
+                    behind = select(func.count()).where(is_behind | (func.cardinality(schedules.c.kept) > 0))
                     return not connection.scalar(behind)
             except DatabaseUnavailable:
                 return False
@@ -211,6 +212,16 @@ def _prioritised(priority: int) -> editing.Make:
     def make(found: Schedule | None, _now: datetime) -> Definition:
         assert found is not None
         return replace(found.definition, priority=priority)
+
+    return make
+
+
+def _ending(year: int) -> editing.Make:
+    """Change the timing, and none of the instants that matter: what a beat has left undecided is kept."""
+
+    def make(found: Schedule | None, _now: datetime) -> Definition:
+        assert found is not None
+        return replace(found.definition, end_at=datetime(year, 1, 1, tzinfo=UTC))
 
     return make
 
