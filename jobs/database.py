@@ -72,17 +72,9 @@ def open_engine(
 
     Every session speaks UTC, ends its own long statements and gives up idle transactions, so a process
     that is paused inside a transaction does not hold its locks for ever. And no process waits for ever: a connection
-    on which an answer is overdue is closed, as if it had been cut.
+    on which an answer is overdue is closed, as if it had been cut. PostgreSQL looks for clients that are gone as well.
     """
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
-    statement_ms = int(settings.database_statement_timeout_seconds * 1000)
-    options = (
-        f"-c timezone=UTC -c statement_timeout={statement_ms} "
-        "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=10000"
-    )
-    if hot:
-        options += " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-        options += " -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=1000"
     try:
         engine = create_engine(
             url,
@@ -94,7 +86,7 @@ def open_engine(
             connect_args={
                 "connect_timeout": settings.database_connect_timeout_seconds,
                 "application_name": application_name,
-                "options": options,
+                "options": _session(settings, hot=hot),
                 "keepalives_idle": 20,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -105,6 +97,20 @@ def open_engine(
         raise ConfigurationError(f"DATABASE_URL: {error}") from None
     bound(engine, settings.database_statement_timeout_seconds + settings.database_answer_seconds)
     return engine
+
+
+def _session(settings: DatabaseSettings, *, hot: bool) -> str:
+    """Return what each session is set to (PostgreSQL, "Client Connection Defaults")."""
+    statement_ms = int(settings.database_statement_timeout_seconds * 1000)
+    options = (
+        f"-c timezone=UTC -c statement_timeout={statement_ms} "
+        "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=10000 "
+        "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    )
+    if hot:
+        options += " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+        options += " -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=1000"
+    return options
 
 
 def allow(connection: Connection, *, seconds: float) -> None:

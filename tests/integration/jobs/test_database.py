@@ -70,6 +70,9 @@ def test_a_session_speaks_utc_and_cannot_hang(small: Engine) -> None:
         assert shown(connection, "lock_timeout") == "10s"
         assert shown(connection, "idle_in_transaction_session_timeout") == "30s"
         assert shown(connection, "application_name") == "penstock-small"
+        assert shown(connection, "tcp_keepalives_idle") == "20", (
+            "a session whose client is gone does not last for hours"
+        )
 
 
 def test_a_hot_session_plans_its_statements_once_and_by_index(engine: Engine) -> None:
