@@ -39,6 +39,7 @@ from jobs.release import release_version
 from jobs.telemetry import logs
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
+from jobs.telemetry.pools import watch
 from jobs.window import Backlog, Window
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
@@ -106,6 +107,8 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     url = tasks.broker_url.get_secret_value()
     engines = Engines.of(database)
     instruments = instruments_of(Process.API)
+    for name, engine in engines._asdict().items():
+        watch(engine, name, instruments)
     dispatcher = Dispatcher(DoorbellPublisher(url, tasks.queues), _give_back(engines.aside), instruments)
     commits = GroupCommit(
         engines.writer,

@@ -9,11 +9,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool
 
 from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
 from jobs.failpoints import passed, reached
 from jobs.link import Link, bound
+from jobs.telemetry.pools import WatchedPool
 
 
 class DatabaseSettings(BaseSettings):
@@ -78,7 +78,7 @@ def open_engine(
     try:
         engine = create_engine(
             url,
-            poolclass=QueuePool,
+            poolclass=WatchedPool,
             pool_size=pool_size or settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_acquire_timeout_seconds,

@@ -12,6 +12,7 @@ from jobs.telemetry import logs
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import instruments_of
 from jobs.telemetry.monitor import serve
+from jobs.telemetry.pools import watch
 from jobs.telemetry.process import tell_facts
 from schedules.firing import Firing
 from schedules.pulse import Pulse
@@ -37,6 +38,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     instruments = instruments_of(Process.BEAT)
     tell_facts(instruments.registry)
     engine = open_engine(database, application_name="penstock-beat", pool_size=2)
+    watch(engine, "beat", instruments)
     ringing = Ringing(
         engine=engine,
         publisher=DoorbellPublisher(url, tasks.queues),

@@ -190,7 +190,10 @@ class Ringing:
                 reached(f"upkeep.{step}.ring")
                 self.publisher.ring(taken[begin : begin + upkeep.BATCH])
                 passed(f"upkeep.{step}.ring")
+                self._instruments["doorbells_rung"].inc(len(taken[begin : begin + upkeep.BATCH]))
             except BrokerUnavailable:
+                self._instruments["doorbells_failed"].inc(len(taken) - begin)
+                self._instruments["doorbells_unconfirmed"].inc(self.publisher.unconfirmed)
                 reached("upkeep.unring")
                 with transaction(self._engine) as connection:
                     upkeep.mark_unrung(connection, [bell.id for bell in taken[begin:]])

@@ -43,6 +43,7 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
         self._rung = instruments["doorbells_rung"]
         self._failed = instruments["doorbells_failed"]
+        self._unconfirmed = instruments["doorbells_unconfirmed"]
 
     def start(self) -> None:
         """Begin to ring."""
@@ -85,6 +86,7 @@ class Dispatcher:
                 reached("dispatch.count")
                 self._rung.inc(len(batch))
             except BrokerUnavailable as error:
+                self._unconfirmed.inc(self._publisher.unconfirmed)
                 self._fail(batch, error)
             except Exception:
                 log.exception("dispatch_failed")

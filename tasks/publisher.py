@@ -131,6 +131,8 @@ class DoorbellPublisher:
         self._queues = queues
         self._connection: Connection | None = None
         self._channel: _ConfirmedChannel | None = None
+        self.unconfirmed = 0
+        """Doorbells that were sent when the last ring failed, and may have arrived."""
         self._send: Callable[[Sequence[Doorbell]], list[Doorbell]] = (
             self._send_to_redis if is_redis(url) else self._send_to_rabbitmq
         )
@@ -140,6 +142,7 @@ class DoorbellPublisher:
 
         A doorbell may then have arrived all the same, which does no harm.
         """
+        self.unconfirmed = 0
         with self._told("took no doorbells"):
             missed = self._send(doorbells)
             if missed:  # the queue was deleted behind our back
@@ -201,11 +204,13 @@ class DoorbellPublisher:
         channel.look()
         channel.refused.clear()
         channel.returned.clear()
+        self.unconfirmed = len(doorbells)
         with channel.in_one_write():
             numbers = {channel.send(_AmqpDoorbell(bell), bell.queue): bell for bell in doorbells}
         reached("dispatch.confirm")
         channel.settle()
         passed("dispatch.confirm")
+        self.unconfirmed = 0
         missed = {numbers[number].id: numbers[number] for number in channel.refused if number in numbers}
         missed |= {bell.id: bell for bell in doorbells if str(bell.id) in channel.returned}
         return list(missed.values())
@@ -213,6 +218,7 @@ class DoorbellPublisher:
     def _send_to_redis(self, doorbells: Sequence[Doorbell]) -> list[Doorbell]:
         connection = self._connected()
         producer: Any = Producer(connection.default_channel, auto_declare=False)
+        self.unconfirmed = len(doorbells)
         with producer.batch(max_size=500):
             for bell in doorbells:
                 producer.publish(
@@ -226,6 +232,7 @@ class DoorbellPublisher:
                     content_encoding=messages.CONTENT_ENCODING,
                     delivery_mode=_PERSISTENT,
                 )
+        self.unconfirmed = 0
         return []
 
 

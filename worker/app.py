@@ -19,6 +19,7 @@ from jobs.telemetry import logs
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.monitor import serve
+from jobs.telemetry.pools import watch
 from jobs.telemetry.process import tell_facts
 from tasks import discovery
 from tasks.app import celery_app, load_catalogue
@@ -71,6 +72,8 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
     )
     instruments = instruments_of(Process.WORKER)
     tell_facts(instruments.registry)
+    watch(engine, "keeper", instruments)
+    watch(pulse, "heartbeat", instruments)
     keeper = Keeper(
         worker=name,
         ledger=Ledger(engine, name, timedelta(seconds=chosen.lease_seconds)),

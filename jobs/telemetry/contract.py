@@ -53,6 +53,7 @@ class Metric(NamedTuple):
 
 
 _API, _WORKER, _BEAT, _ALL = (Process.API,), (Process.WORKER,), (Process.BEAT,), tuple(Process)
+_RINGING: Final = (Process.API, Process.BEAT)
 _RUN: Final = ("task", "queue")
 
 
@@ -85,8 +86,12 @@ CONTRACT: Final = (
         "commit_wait_seconds", "histogram", (), "seconds",
         "From intake to the commit, for the first of a group", _API, FAST,
     ),
-    Metric("doorbells_rung", "counter", (), "doorbells", "Doorbells that the broker confirmed", _API),
-    Metric("doorbells_failed", "counter", (), "doorbells", "Doorbells given back to upkeep", _API),
+    Metric("doorbells_rung", "counter", (), "doorbells", "Doorbells that the broker confirmed", _RINGING),
+    Metric("doorbells_failed", "counter", (), "doorbells", "Doorbells that upkeep has to ring again", _RINGING),
+    Metric(
+        "doorbells_unconfirmed", "counter", (), "doorbells",
+        "Of those that failed, the ones that were sent and may have arrived", _RINGING,
+    ),
     Metric("attempts_started", "counter", _RUN, "attempts", "Attempts begun", _WORKER),
     Metric(
         "attempts_finished", "counter", (*_RUN, "outcome"), "attempts",
@@ -153,6 +158,16 @@ CONTRACT: Final = (
         "For how long the schedule that is overdue the longest has waited for beat; 0: none is",
     ),
     _stored("database_bytes", "gauge", (), "bytes", "Size of the database on the disk of PostgreSQL"),
+    Metric("pool_limit", "gauge", ("pool",), "connections", "Connections to PostgreSQL that the pool may hold", _ALL),
+    Metric("pool_used", "gauge", ("pool",), "connections", "Connections to PostgreSQL that are in use", _ALL),
+    Metric(
+        "pool_wait_seconds", "histogram", ("pool",), "seconds",
+        "Time to get a connection of the pool, a new one made where it is needed", _ALL, FAST,
+    ),
+    Metric(
+        "pool_timeouts", "counter", ("pool",), "requests",
+        "Times that no connection of the pool was free for as long as one waits", _ALL,
+    ),
     Metric(
         "build_info", "gauge", ("version", "python"), "1", "Always 1; the release is in the labels", _ALL,
         source=Source.FACT,

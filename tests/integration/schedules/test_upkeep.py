@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from kombu import Connection
-from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, text
 
 from deploy.stack.ports import free_port
@@ -14,7 +13,8 @@ from deploy.stack.valkey import ValkeyServer
 from jobs import attempts, intake, queues, registry, upkeep
 from jobs.database import transaction
 from jobs.model import Doorbell, JobId, NewJob
-from jobs.telemetry.metrics import Instruments
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import instruments_of
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import PRUNE_AGAIN_AFTER, Upkeep
@@ -60,7 +60,7 @@ def make(engine: Engine, clock: Clock) -> Iterator[Make]:
         shared: Any = {
             "engine": engine,
             "settings": settings,
-            "instruments": Instruments(CollectorRegistry(), "upkeep", "upkeep_seconds"),
+            "instruments": instruments_of(Process.BEAT),
             "clock": clock,
         }
         return Upkeep(

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 from kombu import Connection
-from prometheus_client import CollectorRegistry
 
 from deploy.stack.ports import free_port
 from jobs.errors import DatabaseUnavailable
 from jobs.model import Doorbell, JobId, new_job_id
-from jobs.telemetry.metrics import Instruments
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import Instruments, instruments_of
 from tasks import dispatch
 from tasks.dispatch import Dispatcher
 from tasks.publisher import DoorbellPublisher
@@ -32,7 +32,11 @@ def counted(instruments: Instruments) -> tuple[float, float]:
 
 @pytest.fixture
 def instruments() -> Instruments:
-    return Instruments(CollectorRegistry(), "doorbells_rung", "doorbells_failed")
+    return instruments_of(Process.API)
+
+
+def unconfirmed(instruments: Instruments) -> float | None:
+    return instruments.registry.get_sample_value("penstock_doorbells_unconfirmed_total")
 
 
 class Desk:
@@ -78,6 +82,7 @@ def test_what_the_broker_does_not_take_is_given_back_at_once(scheme: str, instru
 
     assert set(desk.returned) == {bell.id for bell in rung}
     assert counted(instruments) == (0, 700)
+    assert unconfirmed(instruments) == 0, "none was sent"
 
 
 @each_broker
@@ -96,6 +101,7 @@ def test_a_broker_that_hangs_is_thought_away_until_it_has_answered(broker_url: s
         assert desk.returned == [], "nobody knows yet"
 
         eventually(lambda: len(desk.returned) == 3, 30, "what did not get through is given back")
+        assert (*counted(instruments), unconfirmed(instruments)) == (1, 3, 3)
         proxy.heal()
         eventually(lambda: not dispatcher.is_away, 10, "it is tried again")
         dispatcher.close()
