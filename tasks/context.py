@@ -40,6 +40,18 @@ class JobContext(Protocol):
         """Say how far the attempt has come."""
         ...
 
+    def count(self, name: str, amount: float = 1, **labels: object) -> None:
+        """Add `amount` to the counter `penstock_task_<name>_total` of this task, when the attempt has ended."""
+        ...
+
+    def gauge(self, name: str, value: float, **labels: object) -> None:
+        """Set the gauge `penstock_task_<name>` of this task, when the attempt has ended."""
+        ...
+
+    def observe(self, name: str, value: float, **labels: object) -> None:
+        """Sort `value` into the histogram `penstock_task_<name>` of this task, when the attempt has ended."""
+        ...
+
 
 current_job: Final[ContextVar[JobContext | None]] = ContextVar("current_job", default=None)
 """The job whose attempt runs in this thread."""

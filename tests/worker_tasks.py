@@ -1,6 +1,7 @@
 """Tasks that tests run in real workers: each does one thing that a task may do to its worker."""
 
 import os
+import signal
 import sys
 import time
 from datetime import datetime, timedelta
@@ -220,6 +221,25 @@ def spins(seconds: float) -> int:
     while time.monotonic() < ends:
         count += 1
     return count
+
+
+@shared_task(name="probe.measures", bind=True, max_retries=0)
+def measures(self: Any, paid: int, fail: bool = False) -> None:
+    """Measure business of its own."""
+    for _ in range(paid):
+        self.job.count("orders_paid", currency="EUR")
+    self.job.gauge("stock", 7 - paid, store="north")
+    self.job.observe("payment_seconds", 0.05)
+    if fail:
+        raise ValueError("measured, and failed")
+
+
+@shared_task(name="probe.measures_and_dies", bind=True)
+def measures_and_dies(self: Any) -> None:
+    """Measure something on which nobody can rely."""
+    self.job.count("orders_paid", 1000, currency="EUR")
+    if self.job.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _write(log: str | None, word: str) -> None:

@@ -9,6 +9,7 @@ from jobs.state import FINAL, TRANSITIONS
 from jobs.telemetry.contract import OTHER
 from jobs.telemetry.metrics import Instruments
 from tasks.catalogue import Catalogue
+from worker.business import Business
 from worker.running import Running
 
 _MOST_QUEUES: Final = 100
@@ -22,6 +23,9 @@ class Counting:
         self._instruments = instruments
         self._catalogue = catalogue
         self._queues: set[str] = set()
+        self._business = Business()
+        if not instruments.silent:
+            instruments.registry.register(self._business)
 
     def started(self, begun: Sequence[Attempt], *, idle: int) -> None:
         """Count attempts that have begun, and doorbells that began none."""
@@ -45,6 +49,9 @@ class Counting:
         if state in FINAL:
             whole = waited(running.attempt) + seconds
             self._instruments["end_to_end_seconds"].labels(*labels, state.value).observe(whole)
+        if running.ending is not None and running.ending.measures and not self._instruments.silent:
+            dropped = self._business.take(labels[0], running.ending.measures) + running.ending.dropped
+            self._instruments["measures_dropped"].labels(*labels).inc(dropped)
 
     def _labels(self, attempt: Attempt) -> tuple[str, str]:
         """Return the attempt's task and queue as labels, of which there is a bounded number."""

@@ -21,6 +21,7 @@ from jobs.storable import storable
 from jobs.telemetry import logs
 from tasks.catalogue import TaskSpec
 from tasks.context import Recorder, RetryIn, current_job, recorder
+from tasks.measures import Measure
 from worker import pool_process
 from worker.own_job import OwnJob
 
@@ -57,6 +58,10 @@ class Ending(NamedTuple):
     failure: Failure | None = None
     retry_in: timedelta | None = None
     most_retries: int | None = None
+    measures: tuple[Measure, ...] = ()
+    """What the task has measured of its own business."""
+    dropped: int = 0
+    """How much more it has measured."""
 
 
 def run_attempt(attempt: Attempt) -> Ending:
@@ -77,14 +82,15 @@ def run_attempt(attempt: Attempt) -> Ending:
         try:
             spec = here.catalogue[attempt.task]
             value = _call(here.task(attempt.task), spec.bind(attempt.payload), attempt)
-            return Ending(How.SUCCEEDED, result=stored_result(spec, value, here.result_limit_bytes))
+            ending = Ending(How.SUCCEEDED, result=stored_result(spec, value, here.result_limit_bytes))
         except BaseException as error:  # noqa: BLE001 - a task may raise anything, and must not take the process down
-            return _ending(error, here.task(attempt.task))
+            ending = _ending(error, here.task(attempt.task))
         finally:
             current_job.reset(token)
             job.flush()
             passed("attempt.run")
             reached("attempt.report")
+        return ending._replace(measures=job.measures.taken(), dropped=job.measures.dropped)
 
 
 def _call(task: Any, arguments: dict[str, Any], attempt: Attempt) -> Any:

@@ -13,6 +13,7 @@ from jobs.database import transaction
 from jobs.errors import AttemptFenced, DatabaseUnavailable, JobCancelled
 from jobs.model import Attempt, JobId
 from jobs.storable import storable
+from tasks.measures import Measures
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ class OwnJob:
         self._unsaid: dict[str, Any] | None = None
         self._fenced = False
         self._cancelled = False
+        self.measures = Measures()
 
     @property
     def id(self) -> JobId:
@@ -76,6 +78,18 @@ class OwnJob:
             self._tell()
         if self._fenced:
             raise AttemptFenced
+
+    def count(self, name: str, amount: float = 1, **labels: object) -> None:
+        """Add `amount` to a counter of the task's own. Raises `ValueError` for what makes no metric."""
+        self.measures.count(name, amount, labels)
+
+    def gauge(self, name: str, value: float, **labels: object) -> None:
+        """Set a gauge of the task's own. Raises `ValueError` for what makes no metric."""
+        self.measures.gauge(name, value, labels)
+
+    def observe(self, name: str, value: float, **labels: object) -> None:
+        """Sort `value` into a histogram of the task's own. Raises `ValueError` for what makes no metric."""
+        self.measures.observe(name, value, labels)
 
     def flush(self) -> None:
         """Store the last progress report when it is not stored yet. Raises nothing: the attempt's end matters more."""

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 PREFIX: Final = "penstock_"
+BUSINESS: Final = "penstock_task_"
+"""Begins the names that tasks give to metrics of their own; no name of the contract begins so."""
 OTHER: Final = "other"
 """The label of what is not known here: names from elsewhere must not make series without end."""
 
@@ -124,6 +126,10 @@ CONTRACT: Final = (
     Metric(
         "end_to_end_seconds", "histogram", (*_RUN, "state"), "seconds",
         "From when a job was accepted, or due if it needed one attempt only, to its final state", _WORKER, LONG,
+    ),
+    Metric(
+        "measures_dropped", "counter", _RUN, "measures",
+        "What tasks measured beyond the bounds, or under a name that has another kind or other labels", _WORKER,
     ),
     Metric("slots", "gauge", (), "jobs", "Jobs that this worker can run at once", _WORKER),
     Metric("slots_busy", "gauge", (), "jobs", "Jobs that this worker runs now", _WORKER),

@@ -32,6 +32,7 @@ class Instruments(Mapping[str, Any]):
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which no one asks for
         wanted = set(names) or {metric.name for metric in CONTRACT}
         self.registry = registry
+        self.silent = silent
         chosen = [metric for metric in CONTRACT if metric.name in wanted]
         self._made = {metric.name: SILENT if silent else _make(metric, registry) for metric in chosen}
 

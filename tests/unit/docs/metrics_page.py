@@ -40,6 +40,9 @@ would be a wrong one.
 **fact**: what the process is. Beside these each process tells `python_info`, and the standard `process_*` of its main
 process and its children together; one that answers alone, and not in turn with others, also `python_gc_*`.
 
+**Of tasks**: what tasks measure themselves through [`self.job`](../how-to/write-a-task.md) begins with `penstock_task_`
+and is told by the worker that ran them.
+
 `PENSTOCK_METRICS=false` stops what is counted in the process.
 """
 
