@@ -27,12 +27,14 @@ def welcome(stack: Mapping[str, Any]) -> str:
     newest = f"""$(curl -sS "{jobs}?limit=1" {header} | cut -d'"' -f6)"""
     body = json.dumps({"task": "demo.echo", "payload": {"message": "hello"}})
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stack["phases_seconds"].items())
+    metrics = "\n            ".join(f"{url}   ({name})" for name, url in stack["metrics_urls"].items())
     return f"""
 Penstock runs ({phases}).
 
   API       {stack["api_url"]}   (documentation: {stack["api_url"]}/docs)
   API key   {stack["api_key"]}
   Flower    {stack["flower_url"]}   ({stack["flower_user"]} / {stack["flower_password"]})
+  Metrics   {metrics}
   Logs      {stack["logs"]}
 
 Submit a job, and look at the newest one: its result, attempts and timings.

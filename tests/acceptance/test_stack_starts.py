@@ -38,6 +38,8 @@ def test_stack_json_says_what_the_terminal_says_to_its_owner_alone(stack: Stack)
     assert (stack.home / "stack.json").stat().st_mode & 0o777 == 0o600
     for told in ("api_url", "api_key", "flower_url", "flower_user", "flower_password"):
         assert facts[told] in stack.said()
+    for name, url in facts["metrics_urls"].items():
+        assert f"{url}   ({name})" in stack.said()
     assert set(facts["pids"]) == {"supervisor", "postgresql", "valkey", "api", "worker", "beat", "flower"}
     assert len(facts["pids"]["worker"]) == 2
     assert set(facts["metrics_urls"]) == {"api", "worker-1", "worker-2", "beat"}
