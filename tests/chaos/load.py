@@ -21,6 +21,8 @@ HELD_UP: Final = 0.5
 """Seconds."""
 OPERATOR_SECONDS: Final = 30.0
 """How long an operator waits for a job to become a dead letter."""
+GIVE_UP_SECONDS: Final = 10.0
+"""Longer than a request may go unanswered."""
 
 
 class Load:
@@ -62,9 +64,15 @@ class Load:
         self._thread.join(seconds)
         willing = not self._thread.is_alive()
         if not willing:
-            self._loop.call_soon_threadsafe(self._client.over.set)
-            self._thread.join(10.0)
+            self.close()
         return willing
+
+    def close(self) -> None:
+        """Give up what is under way; nothing happens when it has ended, or never began."""
+        if self._thread.is_alive():
+            self.stop()
+            self._loop.call_soon_threadsafe(self._client.over.set)
+            self._thread.join(GIVE_UP_SECONDS)
 
     @property
     def answers(self) -> Counter[str]:

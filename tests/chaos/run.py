@@ -90,7 +90,9 @@ class Run:
         ledger = stack.enter_context(Ledger(self.plant.ledger_file))
         options = self._options
         self._load = Load(self.plant.api_urls, self.plant.key, ledger, seed=options.seed, rate=options.rate)
+        stack.callback(self._load.close)  # before the ledger that it writes to
         self._supervisor = Supervisor(list(self.plant.parts.values()), lambda: time.monotonic() - self._load_began)
+        stack.callback(self._supervisor.close)  # before the processes that it would start again
         witness = Witness(self.plant.executions_file)
         scene = Scene(self.plant, self._load, self._tables, witness, self._calm)
         self._injector = Injector(scene, schedule(options))

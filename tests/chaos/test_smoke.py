@@ -89,6 +89,7 @@ def test_an_interrupted_run_ends_everything_that_it_has_started(tmp_path: Path, 
     said, _ = run.communicate(timeout=END_SECONDS)
 
     assert run.returncode == 130, said
+    assert "Traceback" not in said
     assert len(processes) > 15
     assert gone(processes, END_SECONDS) == []
     assert [*scratch.iterdir(), *tmp_path.iterdir()] == []
