@@ -95,6 +95,10 @@ def make_due(engine: Engine, job_id: JobId) -> None:
     change(engine, job_id, run_at=func.now() - timedelta(seconds=1))
 
 
+Record = tuple[RowMapping, list[RowMapping], list[RowMapping]]
+"""The row of a job, its events and its attempts."""
+
+
 def row(engine: Engine, job_id: JobId) -> RowMapping:
     """Return all that the table has of the job."""
     with engine.connect() as connection:
@@ -144,9 +148,9 @@ def database_now(engine: Engine) -> datetime:
     return now
 
 
-def assert_sound(engine: Engine, job_id: JobId) -> None:
-    """Assert what is true of every job at every moment, whatever happened to it."""
-    job, happened, tried = row(engine, job_id), events_of(engine, job_id), attempts_of(engine, job_id)
+def assert_sound(engine: Engine, job_id: JobId) -> Record:
+    """Assert what is true of every job at every moment, whatever happened to it, and return what is on record."""
+    job, happened, tried = found = row(engine, job_id), events_of(engine, job_id), attempts_of(engine, job_id)
 
     assert [event["seq"] for event in happened] == list(range(1, job["event_count"] + 1))
     assert [event["at"] for event in happened] == sorted(event["at"] for event in happened)
@@ -156,6 +160,7 @@ def assert_sound(engine: Engine, job_id: JobId) -> None:
     open_attempts = [attempt["number"] for attempt in tried if attempt["outcome"] is None]
     assert open_attempts == ([job["attempt"]] if job["state"] == JobState.RUNNING else [])
     assert [event["name"] for event in happened].count("start") == job["attempt"]
+    return found
 
 
 def wait_for_lock(engine: Engine, *, seconds: float = 10) -> None:

@@ -155,7 +155,7 @@ def wait_until_stuck_or_done(engine: Engine, second: Future[bool]) -> None:
     """Return once the second move has either been through or met the first one's lock."""
     while not second.done():
         try:
-            scenes.wait_for_lock(engine, seconds=0.05)
+            scenes.wait_for_lock(engine, seconds=0)
         except TimeoutError:
             continue
         return
