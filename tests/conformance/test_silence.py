@@ -21,6 +21,7 @@ OWN: Final[dict[str, Any]] = {
     "database_answer_seconds": 1,
 }
 """A worker that waits three seconds for an answer."""
+ASKS: Final = "SELECT FROM pg_stat_activity WHERE application_name = 'penstock-task' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -42,15 +43,17 @@ def test_a_worker_whose_links_are_silent_for_ever_keeps_its_leases_and_settles_o
 ) -> None:
     log = tmp_path / "naps"
     longer = plant.submit("probe.naps", crew.lane, seconds=LEASE_SECONDS * 1.5, log=str(log))
-    shorter = plant.submit("probe.naps", crew.lane, seconds=1)
+    asking = plant.submit("demo.sleep", crew.lane, seconds=LEASE_SECONDS)
     plant.running(longer)
+    plant.until(lambda: plant.ask(ASKS), "a task asks about its job")
+    shorter = plant.submit("probe.naps", crew.lane, seconds=3)
     plant.running(shorter)
 
     proxy.forget()
     meanwhile = plant.echoes(20, crew.lane)
-    plant.all_finished([longer, shorter, *meanwhile], seconds=SECONDS)
+    plant.all_finished([longer, asking, shorter, *meanwhile], seconds=SECONDS)
 
-    assert {tuple(plant.events(one)) for one in (longer, shorter)} == {("accept", "start", "succeed")}
+    assert {tuple(plant.events(one)) for one in (longer, asking, shorter)} == {("accept", "start", "succeed")}
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["begin", "end"]
     assert [one for one in meanwhile if plant.events(one).count("succeed") != 1] == []
     assert {plant.job(one)["crash_count"] for one in meanwhile} == {0}
@@ -61,7 +64,7 @@ def test_a_worker_that_reaches_nothing_until_the_silence_ends_was_fenced_and_ser
     plant: Plant, crew: Crew, proxy: Proxy
 ) -> None:
     pid = crew.worker.pid
-    overdue = plant.submit("probe.naps", crew.lane, seconds=1)
+    overdue = plant.submit("probe.naps", crew.lane, seconds=3)
     plant.running(overdue)
 
     proxy.swallow()
