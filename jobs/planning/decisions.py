@@ -163,7 +163,9 @@ def _made_up(
         missed = [] if is_followed else missed[-1:]
     oldest = now - timedelta(seconds=wanted.catch_up_window_seconds)
     fresh = [at for at in missed if at >= oldest]
-    return fresh, left + skipped(missed[: len(missed) - len(fresh)], Why.TOO_OLD)
+    left += skipped(missed[: len(missed) - len(fresh)], Why.TOO_OLD)
+    chosen = fresh[-wanted.catch_up_limit :]
+    return chosen, left + skipped(fresh[: len(fresh) - len(chosen)], Why.OVER_LIMIT)
 
 
 Made = tuple[list[Wanted], list[Occurrence], datetime]

@@ -281,6 +281,13 @@ def test_what_an_edit_left_is_not_made_up_for_beyond_the_window() -> None:
     assert told(due) == [(Why.TOO_OLD, 1, KEPT[0], KEPT[0])]
 
 
+def test_of_what_an_edit_left_no_more_is_made_up_for_than_the_limit_allows() -> None:
+    due = look(replace(schedule(NOON, **ALL, catch_up_limit=2), kept=KEPT), NOON, MISSED_AFTER)
+
+    assert [one.at for one in due.wanted] == [*KEPT[1:]]
+    assert told(due) == [(Why.OVER_LIMIT, 1, KEPT[0], KEPT[0])]
+
+
 def test_what_an_edit_left_waits_for_its_jitter_and_nothing_goes_before_it() -> None:
     jittered = replace(schedule(NOON, jitter_seconds=600), kept=(NOON,))
     run = due_at(jittered.id, jittered.definition.rule, NOON)
