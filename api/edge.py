@@ -47,7 +47,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"], scope["traceparent"] = request_id, _ = _identify(scope)
+        scope["request_id"], scope["traceparent"] = request_id, traceparent = _identify(scope)
         began = time.perf_counter()
         status = 0
 
@@ -59,7 +59,8 @@ class Edge:
                 message["headers"] += scope.get("ratelimit", ())
             await send(message)
 
-        logs.request_id.set(request_id)  # each request is a task of its own, with a context of its own
+        # Each request is a task of its own, with a context of its own.
+        logs.request.set({"request_id": request_id, "trace_id": traceparent[3:35]})
         try:
             await self._app(scope, receive, answer)
         except asyncio.CancelledError:  # the process stops, and has waited for us as long as it may

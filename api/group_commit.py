@@ -272,6 +272,7 @@ def _told(submission: Submission) -> dict[str, Any]:
     return {
         "request_id": first.request_id,
         "trace_id": logs.trace_id(first.traceparent),
+        "tenant": first.tenant,
         "job_id": first.id,
         "task": first.task,
         "count": len(submission.jobs),

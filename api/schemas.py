@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from jobs.model import Level
 from jobs.state import JobState, Outcome, Reason
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
@@ -297,6 +298,23 @@ class Events(BaseModel):
     """What happened to a job, in order."""
 
     events: list[Event]
+
+
+class LogLine(BaseModel):
+    """Something that the task said about its job."""
+
+    seq: Annotated[int, Field(description="Grows, with gaps; give the last one as `after` for what came later")]
+    at: datetime
+    attempt: int
+    level: Level
+    event: str
+    facts: dict[str, JsonValue] | None
+
+
+class LogLines(BaseModel):
+    """What the task said about its job, in order."""
+
+    lines: list[LogLine]
 
 
 class Task(BaseModel):

@@ -16,6 +16,7 @@ from api.quota import Quotas
 from api.reads import look
 from jobs import keys
 from jobs.keys import Principal
+from jobs.telemetry import logs
 
 REMEMBERED_FOR: Final = 5.0
 """Seconds for which a key is not looked up again: how long a revoked key may still work."""
@@ -77,6 +78,7 @@ async def _admit(request: Request, key: str) -> Principal:
     doorman: Doorman = request.app.state.doorman
     quotas: Quotas | None = request.app.state.quotas
     principal = await doorman.admit(key)
+    logs.tell_tenant(principal.tenant)
     if quotas is not None:
         request.scope["ratelimit"] = quotas.take(principal.tenant)
     return principal

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -171,6 +172,15 @@ class Attempt:
     """When it was due: a job's first attempt at its acceptance or later, another when its wait was over."""
     started_at: datetime
     lease_expires_at: datetime
+
+
+class Level(StrEnum):
+    """How serious a line of a job's log is."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,8 +321,8 @@ _BEAT: Final[Mapping[str, Point]] = {
     "upkeep.prune.delete": Point(
         Process.BEAT,
         "jobs/upkeep.py",
-        "old jobs are chosen, and perhaps their events and attempts deleted",
-        "the next of events, attempts and jobs is deleted",
+        "old jobs are chosen, and perhaps their log lines, events and attempts deleted",
+        "the next of log lines, events, attempts and jobs is deleted",
         Breaks.SESSION,
     ),
     **_upkeep("prune.commit", "the jobs are deleted with all that belongs to them", "COMMIT"),

@@ -13,7 +13,7 @@ from jobs import cursors
 from jobs.errors import NotFound
 from jobs.model import DEFAULT_TENANT, JobId, id_after, id_before
 from jobs.state import JobState, Reason
-from jobs.tables import attempts, events, jobs
+from jobs.tables import attempts, events, job_logs, jobs
 
 Row = Mapping[str, Any]
 
@@ -180,6 +180,16 @@ def events_of(
     columns = [events.c[name] for name in ("seq", "at", "name", "state", "attempt", "facts")]
     query = select(*columns).where(events.c.job_id == job_id, events.c.seq > after).order_by(events.c.seq).limit(limit)
     return connection.execute(query).mappings().all()  # type: ignore[return-value]  # as in `job`
+
+
+def logs_of(
+    connection: Connection, job_id: JobId, *, tenant: str = DEFAULT_TENANT, after: int = 0, limit: int = 1000
+) -> Sequence[Row]:
+    """Return what the task of one job logged, in order, from the line after number `after`. Raises `NotFound`."""
+    _must_exist(connection, job_id, tenant)
+    columns = [job_logs.c[name] for name in ("seq", "at", "attempt", "level", "event", "facts")]
+    lines = select(*columns).where(job_logs.c.job_id == job_id, job_logs.c.seq > after)
+    return connection.execute(lines.order_by(job_logs.c.seq).limit(limit)).mappings().all()  # type: ignore[return-value]  # as in `job`
 
 
 def _must_exist(connection: Connection, job_id: JobId, tenant: str) -> None:

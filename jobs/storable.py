@@ -10,6 +10,9 @@ from typing import Final
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
+#: JSON may hold NUL as an escape, PostgreSQL's jsonb may not.
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
 _IN_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 _SUSPECT_IN_JSON: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[" + "\x00\ud800-\udfff]")
 
@@ -37,3 +40,8 @@ def _are_storable(value: object) -> bool:
 def storable(text: str) -> str:
     """Return `text` with a replacement character for each that cannot be kept."""
     return _IN_TEXT.sub(REPLACEMENT, text)
+
+
+def storable_json(document: str) -> str:
+    """Return the JSON text `document` with a replacement character for each NUL that it holds as an escape."""
+    return _ESCAPED_NUL.sub(r"\1\\ufffd", document) if "\\u0000" in document else document

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import SchemaItem
 
-from jobs.model import DEFAULT_PRIORITY, DEFAULT_TENANT, PRIORITIES
+from jobs.model import DEFAULT_PRIORITY, DEFAULT_TENANT, PRIORITIES, Level
 from jobs.planning.words import CatchUp, Decision, Overlap, Source, Why
 from jobs.state import FINAL, UNFINISHED, JobState, Outcome, Reason
 
@@ -170,6 +170,20 @@ events = Table(
     Column("state", Text, nullable=False, comment="the job's state after the event"),
     Column("attempt", Integer, nullable=False),
     Column("facts", JSONB),
+)
+
+job_logs = Table(
+    "job_logs",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, comment="grows, with gaps between attempts"),
+    Column("attempt", Integer, nullable=False),
+    _instant("at", nullable=False),
+    Column("level", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("facts", JSONB),
+    Column("bytes", Integer, nullable=False, comment="what it counts against the bound of its job"),
+    CheckConstraint(_one_of("level", Level), name="level_is_known"),
 )
 
 idempotency_keys = Table(

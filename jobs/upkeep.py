@@ -27,7 +27,7 @@ from jobs.failpoints import passed, reached
 from jobs.model import PRIORITIES, Doorbell, JobId, id_after
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
-from jobs.tables import attempts, events, idempotency_keys, jobs
+from jobs.tables import attempts, events, idempotency_keys, job_logs, jobs
 from jobs.transitions import NO_LEASE, TELLING, may, move, moved_to, told
 
 BATCH: Final = 500
@@ -226,6 +226,15 @@ def seconds_until_due(connection: Connection) -> float | None:
     return None if seconds is None else float(seconds)
 
 
+#: Everything that goes with a job, the job itself last.
+_OF_A_JOB: Final = (
+    (job_logs, job_logs.c.job_id),
+    (events, events.c.job_id),
+    (attempts, attempts.c.job_id),
+    (jobs, jobs.c.id),
+)
+
+
 def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int:
     """Delete finished jobs older than `keep`, with their history, and return how many.
 
@@ -246,7 +255,7 @@ def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int
     )
     ids = list(connection.scalars(old))
     if ids:
-        for table, column in ((events, events.c.job_id), (attempts, attempts.c.job_id), (jobs, jobs.c.id)):
+        for table, column in _OF_A_JOB:
             reached("upkeep.prune.delete")
             connection.execute(delete(table).where(column.in_(ids)))
             passed("upkeep.prune.delete")

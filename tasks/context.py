@@ -10,6 +10,30 @@ from celery.exceptions import Retry
 from jobs.model import JobId
 
 
+class JobLog(Protocol):
+    """`self.job.log`: lines that are kept with the job, for who may read it; the process's own log has none of them.
+
+    `event` says what happened, in words that are always the same; `facts` are JSON. Up to 1,000 lines and 64 KiB of one
+    job are kept.
+    """
+
+    def debug(self, event: str, /, **facts: Any) -> None:
+        """Keep a line that is of use only to who looks closely."""
+        ...
+
+    def info(self, event: str, /, **facts: Any) -> None:
+        """Keep a line about what goes as it should."""
+        ...
+
+    def warning(self, event: str, /, **facts: Any) -> None:
+        """Keep a line about what somebody may want to look at."""
+        ...
+
+    def error(self, event: str, /, **facts: Any) -> None:
+        """Keep a line about what went wrong."""
+        ...
+
+
 class JobContext(Protocol):
     """`self.job` of a bound task, while an attempt runs."""
 
@@ -26,6 +50,11 @@ class JobContext(Protocol):
     @property
     def fencing_token(self) -> str:
         """Grows with each attempt: a store that refuses smaller ones refuses attempts that were given up."""
+        ...
+
+    @property
+    def log(self) -> JobLog:
+        """What the task says about this job, to be read at `/jobs/{id}/logs`."""
         ...
 
     def is_cancelled(self) -> bool:

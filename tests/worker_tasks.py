@@ -1,5 +1,6 @@
 """Tasks that tests run in real workers: each does one thing that a task may do to its worker."""
 
+import logging
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import shared_task
 from celery.exceptions import Ignore, Reject
+from celery.utils.log import get_task_logger
 from pydantic import BaseModel
 
 from jobs.errors import PermanentError, Throttled
@@ -44,6 +47,18 @@ def types(key: UUID, amount: Decimal, at: datetime, size: Size, parcel: Parcel, 
     """Return the type of each argument."""
     found = {"key": key, "amount": amount, "at": at, "size": size, "parcel": parcel, "wait": wait}
     return {name: type(value).__name__ for name, value in found.items()}
+
+
+@shared_task(name="probe.logs", bind=True)
+def logs(self: Any) -> None:
+    """Say something in each of the ways that a task has, and be silent for a while."""
+    logging.getLogger("billing").warning("said_by_logging")
+    get_task_logger("billing.tasks").warning("said_by_celery")
+    structlog.get_logger().warning("said_by_structlog", page=3)
+    self.job.log.info("said_of_the_job", page=3)
+    while True:
+        self.job.check()
+        time.sleep(0.05)
 
 
 @shared_task(name="probe.request", bind=True)

@@ -4,7 +4,6 @@ Runs where the task runs: in a child of the pool, or in one of its threads. It s
 ending travels to the worker's main process, which does.
 """
 
-import re
 import traceback
 from datetime import timedelta
 from enum import StrEnum
@@ -17,7 +16,7 @@ from celery.exceptions import Ignore, Reject
 from jobs.errors import AttemptFenced, InvalidPayload, JobCancelled, PermanentError, Throttled, UnknownTask
 from jobs.failpoints import passed, reached
 from jobs.model import Attempt, Failure
-from jobs.storable import storable
+from jobs.storable import storable, storable_json
 from jobs.telemetry import logs
 from tasks.catalogue import TaskSpec
 from tasks.context import Recorder, RetryIn, current_job, recorder
@@ -27,9 +26,6 @@ from worker.own_job import OwnJob
 
 _LONGEST_MESSAGE: Final = 4_000
 _LONGEST_TRACE: Final = 32_000
-
-#: JSON may hold NUL as an escape, PostgreSQL's jsonb may not.
-_ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class How(StrEnum):
@@ -69,13 +65,13 @@ def run_attempt(attempt: Attempt) -> Ending:
     here = pool_process.current()
     job = OwnJob(attempt, here.database)
     token = current_job.set(job)
-    trace_id = logs.trace_id(attempt.traceparent)
     about = logs.about(
         job_id=str(attempt.job_id),
         task=attempt.task,
         attempt=attempt.number,
+        tenant=attempt.tenant,
         request_id=attempt.request_id,
-        trace_id=trace_id,
+        trace_id=logs.trace_id(attempt.traceparent),
     )
     with pool_process.unstopped(), pool_process.interruptible(), about:
         reached("attempt.run")
@@ -129,7 +125,7 @@ def stored_result(spec: TaskSpec, value: Any, limit: int) -> str:
     size = len(result.encode())
     if size > limit:
         return f'{{"truncated": true, "bytes": {size}, "limit_bytes": {limit}}}'
-    return _ESCAPED_NUL.sub(r"\1\\ufffd", result) if "\\u0000" in result else result
+    return storable_json(result)
 
 
 def describe(error: BaseException) -> Failure:

@@ -14,6 +14,7 @@ from jobs.errors import AttemptFenced, DatabaseUnavailable, JobCancelled
 from jobs.model import Attempt, JobId
 from jobs.storable import storable
 from tasks.measures import Measures
+from worker.job_log import JobLog
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class OwnJob:
         self._fenced = False
         self._cancelled = False
         self.measures = Measures()
+        self.log = JobLog(attempt, database)
 
     @property
     def id(self) -> JobId:
@@ -92,7 +94,11 @@ class OwnJob:
         self.measures.observe(name, value, labels)
 
     def flush(self) -> None:
-        """Store the last progress report when it is not stored yet. Raises nothing: the attempt's end matters more."""
+        """Store the last progress report and log lines that are not stored yet.
+
+        Raises nothing: the attempt's end matters more.
+        """
+        self.log.flush()
         if self._unsaid is not None and not self._fenced:
             try:
                 self._tell()

@@ -63,6 +63,7 @@ def _facts(running: Running) -> dict[str, Any]:
         "job_id": str(attempt.job_id),
         "task": attempt.task,
         "attempt": attempt.number,
+        "tenant": attempt.tenant,
         "request_id": attempt.request_id,
         "trace_id": logs.trace_id(attempt.traceparent),
         "seconds": round(time.monotonic() - running.since, 4),

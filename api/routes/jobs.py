@@ -21,6 +21,7 @@ from api.waiting import Lookout
 from jobs import control, intake, search
 from jobs.errors import OutcomeUnknown, RefusedError
 from jobs.failpoints import passed, reached
+from jobs.job_logs import MOST_LINES
 from jobs.keys import Principal
 from jobs.model import Acceptance, NewJob, Receipt, Submission
 from jobs.search import Filter
@@ -179,6 +180,25 @@ async def get_attempts(request: Request, caller: Caller, job_id: UUID) -> Respon
     """Return every attempt with its outcome and error."""
     rows = await read_from(request, partial(search.attempts_of, job_id=job_id, tenant=caller.tenant))
     return answer(schemas.Attempts(attempts=[schemas.Attempt.model_validate(dict(row)) for row in rows]))
+
+
+@router.get(
+    "/jobs/{job_id:uuid}/logs",
+    response_model=schemas.LogLines,
+    responses=problems(404, 422),
+    summary="Read what a job's task logged",
+)
+async def get_logs(
+    request: Request,
+    caller: Caller,
+    job_id: UUID,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only what came after this `seq`")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_LINES)] = 200,
+) -> Response:
+    """Return the lines that the task wrote with `self.job.log`, of all attempts, the first ones first."""
+    query = partial(search.logs_of, job_id=job_id, tenant=caller.tenant, after=after, limit=limit)
+    rows = await read_from(request, query)
+    return answer(schemas.LogLines(lines=[schemas.LogLine.model_validate(dict(row)) for row in rows]))
 
 
 @router.post(

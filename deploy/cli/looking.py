@@ -22,6 +22,7 @@ All = Annotated[bool, typer.Option("--all", help="Show all of them")]
         "penstock job 019a5f0e-7c1b-7d3e-9c55-0f2a4f9f7a11",
         "penstock job 019a5f0e-7c1b-7d3e-9c55-0f2a4f9f7a11 --wait 60",
         "penstock job 019a5f0e-7c1b-7d3e-9c55-0f2a4f9f7a11 --attempts --events",
+        "penstock job 019a5f0e-7c1b-7d3e-9c55-0f2a4f9f7a11 --logs",
         "penstock job 019a5f0e-7c1b-7d3e-9c55-0f2a4f9f7a11 --json | jq .result",
     ),
 )
@@ -31,6 +32,7 @@ def job(
     wait: options.Wait = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="Show each attempt, its outcome and its error")] = False,
     events: Annotated[bool, typer.Option("--events", help="Show what happened to it, in order")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show what its task logged")] = False,
     json: options.AsJson = False,
     url: options.Url = None,
     key_file: options.KeyFile = None,
@@ -45,8 +47,9 @@ def job(
         found = wait_for(api, str(job_id), wait) if wait else api.get(path)
         tries = api.get(f"{path}/attempts")["attempts"] if attempts else None
         story = list(_events(api, path)) if events else None
+        lines = list(_logs(api, path)) if logs else None
     if json:
-        more = {"attempts": tries, "events": story}
+        more = {"attempts": tries, "events": story, "logs": lines}
         screen.dump(found | {name: value for name, value in more.items() if value is not None})
     else:
         views.show_job(found, as_json=False)
@@ -54,6 +57,8 @@ def job(
             views.show_attempts(tries)
         if story is not None:
             views.show_events(story)
+        if lines is not None:
+            views.show_logs(lines)
     raise typer.Exit(exit_code([found["state"]]) if wait else 0)
 
 
@@ -61,6 +66,14 @@ def _events(api: Api, path: str) -> Iterator[Json]:
     """Yield the events from the first on; the API gives some at a time."""
     seen = 0
     while found := api.get(f"{path}/events", headers={"Last-Event-ID": str(seen)})["events"]:
+        yield from found
+        seen = found[-1]["seq"]
+
+
+def _logs(api: Api, path: str) -> Iterator[Json]:
+    """Yield what the task logged from the first line on."""
+    seen = 0
+    while found := api.get(f"{path}/logs", params={"after": seen, "limit": 1000})["lines"]:
         yield from found
         seen = found[-1]["seq"]
 

@@ -11,6 +11,7 @@ JOB_COLUMNS: Final = ("id", "task", "state", "queue", "priority", "attempt", "cr
 LETTER_COLUMNS: Final = ("id", "task", "reason", "error", "attempt", "finished_at")
 ATTEMPT_COLUMNS: Final = ("number", "outcome", "worker", "started_at", "seconds", "error")
 EVENT_COLUMNS: Final = ("seq", "at", "name", "state", "attempt", "facts")
+LOG_COLUMNS: Final = ("at", "attempt", "level", "event", "facts")
 
 
 def at(value: str | None) -> str:
@@ -150,6 +151,12 @@ def show_events(events: Iterable[Json]) -> None:
         [one["seq"], at(one["at"]), one["name"], one["state"], one["attempt"], _short(one["facts"])] for one in events
     )
     screen.table(EVENT_COLUMNS, rows, title="Events")
+
+
+def show_logs(lines: Iterable[Json]) -> None:
+    """Show what the task of a job logged."""
+    rows = ([at(one["at"]), one["attempt"], one["level"], one["event"], _short(one["facts"])] for one in lines)
+    screen.table(LOG_COLUMNS, rows, title="Log", empty="Nothing was logged.")
 
 
 def _short(facts: Json | None) -> str:

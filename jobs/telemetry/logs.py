@@ -20,8 +20,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import DBAPIError
 
-request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-"""The HTTP request that is being served here; cheaper to set than what `about` binds."""
+request: Final[ContextVar[dict[str, Any] | None]] = ContextVar("request", default=None)
+"""What is known of the HTTP request that is served here, for its lines; cheaper to set than what `about` binds."""
 
 
 class LogSettings(BaseSettings):
@@ -135,14 +135,14 @@ def _named(error: BaseException, own: traceback.TracebackException) -> str:
 
 
 class _Origin:
-    """Names the process on every line."""
+    """Names the process on every line, and the HTTP request that it is about."""
 
     def __init__(self, role: str) -> None:
         self._role = role
 
     def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if "request_id" not in line and (request := request_id.get()):
-            line["request_id"] = request
+        for name, value in (request.get() or {}).items():
+            line.setdefault(name, value)
         line["role"] = self._role
         line["pid"] = os.getpid()
         return line
@@ -154,6 +154,13 @@ def about(**facts: Any) -> Iterator[None]:
     known = {name: value for name, value in facts.items() if value is not None}
     with structlog.contextvars.bound_contextvars(**known):
         yield
+
+
+def tell_tenant(tenant: str) -> None:
+    """Put on every further line of the HTTP request that is served here whose it is."""
+    facts = request.get()
+    if facts is not None:
+        facts["tenant"] = tenant
 
 
 def trace_id(traceparent: str | None) -> str | None:

@@ -113,10 +113,11 @@ def progress(
     steps: Annotated[int, Field(ge=1, le=10_000)] = 10,
     seconds: Annotated[float, Field(ge=0, le=3600)] = 1,
 ) -> int:
-    """Report progress step by step over so many seconds, and return the number of steps."""
+    """Report and log progress step by step over so many seconds, and return the number of steps."""
     for step in range(1, steps + 1):
         doze(self.job, seconds / steps)
         self.job.progress(step, steps, f"step {step} of {steps}")
+        self.job.log.info("step_done", step=step)
     return steps
 
 

@@ -206,8 +206,11 @@ def test_the_log_leads_from_a_request_to_its_job_and_holds_no_secrets(
     (line,) = [one for one in lines if one["event"] == "jobs_accepted" and one["request_id"] == "find-me"]
     assert (line["job_id"], line["task"], line["role"]) == (accepted.json()["id"], "demo.echo", "api")
     assert line["trace_id"]
+    assert line["tenant"] == person.tenant
     failed = [one for one in lines if one["event"] == "request_failed"]
-    assert all(re.fullmatch("[0-9a-f]{32}", one["request_id"]) for one in failed)
+    for fact in ("request_id", "trace_id"):
+        assert all(re.fullmatch("[0-9a-f]{32}", one[fact]) for one in failed)
+    assert {one["tenant"] for one in failed} == {person.tenant}
     assert any("SQLSTATE 42703" in one["exception"] for one in failed)
     assert any(one["event"] == "group_commit_failed" for one in lines)
     for secret in (CANARY, person.key, person.key[25:50], _password(database_url), _password(broker_url)):

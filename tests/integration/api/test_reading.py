@@ -45,6 +45,26 @@ def test_a_finished_job_is_shown_with_its_attempts_result_and_timings(person: Pe
     assert attempts[0]["started_at"] <= attempts[0]["finished_at"]
 
 
+def test_what_a_task_logged_is_read_from_where_the_reader_left_off(person: Person) -> None:
+    attempt = running(person)
+    scenes.log(person.engine, attempt.job_id, "fetched", "stored", "sent")
+
+    first = person.get(f"/jobs/{attempt.job_id}/logs?limit=2").json()["lines"]
+    rest = person.get(f"/jobs/{attempt.job_id}/logs?after={first[-1]['seq']}").json()["lines"]
+
+    assert [(line["attempt"], line["level"], line["event"], line["facts"]) for line in first + rest] == [
+        (1, "info", event, None) for event in ("fetched", "stored", "sent")
+    ]
+    assert first[0]["at"].endswith("Z")
+
+
+def test_the_log_of_somebody_elses_job_is_not_found(api: Api, person: Person) -> None:
+    attempt = running(person)
+    scenes.log(person.engine, attempt.job_id, "fetched")
+
+    problem(api.person().get(f"/jobs/{attempt.job_id}/logs"), 404, "not-found")
+
+
 def test_a_job_that_erred_shows_the_error_and_when_it_is_due_again(person: Person) -> None:
     attempt = running(person)
     scenes.end(person.engine, attempt, factories.retry(seconds=60))

@@ -58,6 +58,20 @@ def test_the_events_of_a_job_are_shown_in_order(penstock: Command) -> None:
     assert last[:1] + last[3:5] == [str(len(found["events"])), "succeeded", "1"]
 
 
+def test_the_log_of_a_job_is_shown_in_order(penstock: Command) -> None:
+    job_id = penstock.json("submit", "demo.progress", "-p", "steps=2", "-p", "seconds=0.1", "--wait", 30)["id"]
+
+    assert [(one["event"], one["facts"]) for one in penstock.json("job", job_id, "--logs")["logs"]] == [
+        ("step_done", {"step": 1}),
+        ("step_done", {"step": 2}),
+    ]
+    assert penstock.lines("job", job_id, "--logs")[-1][1:] == ["1", "info", "step_done", "step=2"]
+    assert (
+        "Nothing was logged."
+        in penstock("job", submitted(penstock, "demo.noop", *LATER), "--logs", terminal=True).stdout
+    )
+
+
 def test_a_job_without_an_attempt_says_so(penstock: Command) -> None:
     job_id = submitted(penstock, "demo.noop", *LATER)
 

@@ -14,7 +14,7 @@ from jobs.database import reading, transaction
 from jobs.model import Acceptance, JobId, new_job_id
 from jobs.planning.words import Decision, Why
 from jobs.points import Action
-from jobs.tables import attempts, events, idempotency_keys, jobs, occurrences, schedules
+from jobs.tables import attempts, events, idempotency_keys, job_logs, jobs, occurrences, schedules
 from tests.factories import submission, success
 from tests.integration.failpoints.conftest import open_site
 from tests.integration.failpoints.exercise import Exercise
@@ -31,7 +31,7 @@ DELETIONS = tuple(
     [Exercise((point,), (action,)) for point in PRUNE for action in Action]
     + [Exercise(("upkeep.prune.delete",), (action,), first=2) for action in Action]
 )
-EVERYTHING = (jobs, events, attempts, idempotency_keys, occurrences, schedules)
+EVERYTHING = (jobs, job_logs, events, attempts, idempotency_keys, occurrences, schedules)
 A_BLINK = 0.00001
 """Days."""
 
@@ -95,6 +95,7 @@ def _make_old(engine: Engine) -> None:
         (answer,) = scenes.submit(engine, submission(key=uuid.uuid4().hex))
         assert isinstance(answer, Acceptance)
         (attempt,) = scenes.start(engine, answer.receipts[0].id)
+        scenes.log(engine, attempt.job_id, "began")
         scenes.end(engine, attempt, success())
     name = uuid.uuid4().hex
     timetable.put(engine, name, every_seconds=86_400)
@@ -113,10 +114,11 @@ def _old_occurrence() -> dict[str, object]:
 
 
 def _assert_whole(engine: Engine) -> None:
-    """Assert that each job is there with its events and its attempt, or gone with them."""
+    """Assert that each job is there with its log, its events and its attempt, or gone with them."""
     with reading(engine) as connection:
-        stored = [set(connection.scalars(select(column))) for column in (jobs.c.id, events.c.job_id, attempts.c.job_id)]
-    assert stored[0] == stored[1] == stored[2]
+        columns = (jobs.c.id, job_logs.c.job_id, events.c.job_id, attempts.c.job_id)
+        stored = [set(connection.scalars(select(column))) for column in columns]
+    assert all(ids == stored[0] for ids in stored)
 
 
 def _left(engine: Engine) -> int:

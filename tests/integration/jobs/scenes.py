@@ -4,15 +4,16 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, RowMapping, func, select, text, update
+from sqlalchemy import Engine, RowMapping, func, insert, select, text, update
 
 from jobs import attempts as life
 from jobs import control, intake, upkeep
 from jobs.database import transaction
 from jobs.intake import Answer
+from jobs.job_logs import APART
 from jobs.model import Acceptance, Attempt, JobId, NewJob, Receipt, Settlement, Submission, Verdict
 from jobs.state import JobState
-from jobs.tables import attempts, events, jobs
+from jobs.tables import attempts, events, job_logs, jobs
 from tests.factories import new_job, settle, submission
 
 LONG: Final = timedelta(hours=1)
@@ -103,6 +104,23 @@ def row(engine: Engine, job_id: JobId) -> RowMapping:
     """Return all that the table has of the job."""
     with engine.connect() as connection:
         return connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one()
+
+
+def log(engine: Engine, job_id: JobId, *said: str, number: int = 1) -> None:
+    """Have lines in the job's log, whatever its state."""
+    rows = [
+        {
+            "job_id": job_id,
+            "seq": number * APART + place,
+            "attempt": number,
+            "level": "info",
+            "event": event,
+            "bytes": 9,
+        }
+        for place, event in enumerate(said, 1)
+    ]
+    with transaction(engine) as connection:
+        connection.execute(insert(job_logs).values(at=func.now()), rows)
 
 
 def state(engine: Engine, job_id: JobId) -> JobState:

@@ -178,7 +178,9 @@ def test_a_jobs_history_is_found_by_its_id(connection: Connection, explained: Ex
     events_query = sent_by(connection, lambda: search.events_of(connection, job_id, after=1))
 
     hold(Case(attempts_query, "attempts_pkey", ("job_id",)), explained(connection, attempts_query))
+    logs_query = sent_by(connection, lambda: search.logs_of(connection, job_id, after=1))
     hold(Case(events_query, "events_pkey", ("job_id", "seq")), explained(connection, events_query))
+    hold(Case(logs_query, "job_logs_pkey", ("job_id", "seq")), explained(connection, logs_query))
 
 
 def test_the_holder_of_a_unique_key_is_found_by_index(connection: Connection, explained: Explain) -> None:

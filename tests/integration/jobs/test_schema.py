@@ -22,7 +22,17 @@ from jobs import migrations
 from jobs.database import transaction
 from jobs.model import new_job_id
 from jobs.state import JobState
-from jobs.tables import api_keys, attempts, idempotency_keys, jobs, metadata, occurrences, paused_queues, schedules
+from jobs.tables import (
+    api_keys,
+    attempts,
+    idempotency_keys,
+    job_logs,
+    jobs,
+    metadata,
+    occurrences,
+    paused_queues,
+    schedules,
+)
 from tests.factories import success
 from tests.integration.jobs import scenes
 from tests.services.databases import connect_to
@@ -156,6 +166,7 @@ GOOD: dict[Table, dict[str, Any]] = {
     idempotency_keys: {"tenant": "t", "key": "k", "fingerprint": b"f", "receipts": [], "created_at": NOW,
                        "expires_at": NOW},
     api_keys: {"id": "i", "name": "n", "secret_sha256": bytes(32)},
+    job_logs: {"seq": 1, "attempt": 1, "at": NOW, "level": "info", "event": "e", "bytes": 1},
     paused_queues: {"queue": "q", "paused_at": NOW},
     schedules: {"name": "n", "source": "api", "cron": "* * * * *", "zone": "UTC", "on_gap": "run", "on_fold": "once",
                 "jitter_seconds": 0, "task": "a.b", "payload": {}, "queue": "q", "priority": 5, "tags": [],
@@ -198,6 +209,7 @@ NONSENSE: list[tuple[Table, str, dict[str, Any]]] = [
     (idempotency_keys, "key_bounded", {"key": ""}),
     (idempotency_keys, "key_bounded", {"key": "k" * 256}),
     (api_keys, "secret_is_a_digest", {"secret_sha256": b"short"}),
+    (job_logs, "level_is_known", {"level": "fatal"}),
     (paused_queues, "name_bounded", {"queue": ""}),
     (paused_queues, "name_bounded", {"queue": "q" * 101}),
     (schedules, "has_one_timing", {"cron": None}),
@@ -229,7 +241,13 @@ NONSENSE: list[tuple[Table, str, dict[str, Any]]] = [
 
 
 def store(engine: Engine, table: Table, values: dict[str, Any]) -> None:
-    identities = {jobs: ["id"], attempts: ["job_id"], schedules: ["id"], occurrences: ["id", "schedule_id"]}
+    identities = {
+        jobs: ["id"],
+        attempts: ["job_id"],
+        job_logs: ["job_id"],
+        schedules: ["id"],
+        occurrences: ["id", "schedule_id"],
+    }
     identity = {name: new_job_id() for name in identities.get(table, [])}
     with transaction(engine) as connection:
         connection.execute(insert(table).values(**GOOD[table] | identity | values))

@@ -46,7 +46,7 @@ def test_a_job_that_is_not_there_or_not_yours_is_not_found(engine: Engine) -> No
     theirs = scenes.queued(engine, tenant="theirs")
     with engine.connect() as connection:
         for job_id in (theirs, new_job_id()):
-            for read in (search.job, search.attempts_of, search.events_of):
+            for read in (search.job, search.attempts_of, search.events_of, search.logs_of):
                 with pytest.raises(NotFound):
                     read(connection, job_id)
 

@@ -19,6 +19,18 @@ from tasks.library import demo
 ID = UUID("018f8f5e-0000-7000-8000-000000000000")
 
 
+class Log:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, event: str, /, **facts: Any) -> None:
+        self.said.append((event, facts))
+
+    debug = warning = error = info
+
+
 class Job:
     """A job in memory: cancelled after so many checks, and keeps its progress."""
 
@@ -27,6 +39,7 @@ class Job:
         self.attempt = attempt
         self.checks = checks
         self.reports: list[tuple[float, float | None, str | None]] = []
+        self.log = Log()
 
     @property
     def fencing_token(self) -> str:
@@ -106,6 +119,7 @@ def test_progress_reports_each_step() -> None:
     job = Job()
 
     assert run(demo.progress, job, steps=3, seconds=0.03) == 3
+    assert job.log.said == [("step_done", {"step": step}) for step in (1, 2, 3)]
     assert job.reports == [(1, 3, "step 1 of 3"), (2, 3, "step 2 of 3"), (3, 3, "step 3 of 3")]
 
 
