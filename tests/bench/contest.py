@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, measures, poison, recovery, schedules
+from tests.bench import backlog, cost, measures, poison, recovery, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -48,6 +48,7 @@ class Contest:
             "backlog": self._backlog,
             "poison": self._poison,
             "recovery": self._recovery,
+            "cost": self._cost,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -186,6 +187,27 @@ class Contest:
         return [
             Measure("recovery_process", titles[0], processes, None, Wanted(p99_ms=3000)),
             Measure("recovery_worker", titles[1], workers, None, Wanted(max_ms=40_000)),
+        ]
+
+    def _cost(self) -> list[Measure]:
+        """Penstock beside itself: seen as usual, and seen less."""
+        if self._penstock is None:
+            return []
+        found = cost.turns(self._penstock, self.options, self.client, self.home, self.tell)
+        sides = {
+            name: {side: Side(side, tuple(rounds)) for side, rounds in taken.items()} for name, taken in found.items()
+        }
+        return [
+            Measure(
+                f"cost_{name}_{side.replace(' ', '_')}",
+                f"{name} with metrics and logs, and with {side}",
+                taken[cost.USUAL],
+                taken[side],
+                Wanted(ratio=0.9),
+            )
+            for name, taken in sides.items()
+            for side in taken
+            if side != cost.USUAL
         ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
 MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
-ON_REQUEST = ("backlog", "poison", "recovery")
+ON_REQUEST = ("backlog", "poison", "recovery", "cost")
 SIDES = ("penstock", "baseline")
 
 

@@ -1,0 +1,83 @@
+"""What it costs to be seen: Penstock beside itself, counting and logging as usual, and with less of it."""
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.bench import measures
+from tests.bench.figures import Round
+from tests.bench.options import Options
+from tests.bench.penstock import Penstock
+
+USUAL: Final = "metrics and logs"
+_NO_METRICS: Final = {"PENSTOCK_METRICS": "false"}
+SIDES: Final[Mapping[str, Mapping[str, str]]] = {
+    USUAL: {},
+    "no metrics": _NO_METRICS,
+    "neither": {**_NO_METRICS, "PENSTOCK_LOG_LEVEL": "error"},
+}
+SCRAPE_EVERY: Final = 1.0
+"""Seconds; Prometheus asks every 15 s, or every minute."""
+
+Rounds = dict[str, list[Round]]
+
+
+def turns(stack: Penstock, options: Options, client: str, home: Path, tell: Callable[[str], None]) -> dict[str, Rounds]:
+    """The rounds of each side, by what was measured: jobs taken in with no worker, and jobs drained.
+
+    Without metrics the triggers that keep the census are switched off as well, and nobody scrapes.
+    """
+    parts: dict[str, Callable[[], Round]] = {
+        "intake": lambda: measures.intake(stack, options, client, home),
+        "drain": lambda: measures.drain(stack, options),
+    }
+    found: dict[str, Rounds] = {name: {side: [] for side in SIDES} for name in parts}
+    for number in range(1, options.rounds + 1):
+        for name, measure in parts.items():
+            for side, settings in SIDES.items():
+                tell(f"cost, {name}, round {number} of {options.rounds}: {side}")
+                found[name][side].append(_turn(stack, settings, measure))
+    return found
+
+
+def _turn(stack: Penstock, settings: Mapping[str, str], measure: Callable[[], Round]) -> Round:
+    stack.extra = settings
+    try:
+        stack.reset()
+        if not settings:
+            with _scraped(stack):
+                return measure()
+        with stack.watch() as connection:
+            connection.execute("ALTER TABLE jobs DISABLE TRIGGER USER")
+        return measure()
+    finally:
+        stack.stop()
+        stack.extra = {}
+
+
+@contextmanager
+def _scraped(stack: Penstock) -> Iterator[None]:
+    """Somebody reads /metrics of the API every second, as soon as there is one."""
+    done = threading.Event()
+
+    def scrape() -> None:
+        while not done.wait(SCRAPE_EVERY):
+            line = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=10)
+            try:
+                line.request("GET", "/metrics")
+                line.getresponse().read()
+            except OSError:  # it has not started, or has ended
+                continue
+            finally:
+                line.close()
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
