@@ -10,12 +10,11 @@ Each kind has a bound. Who went on later than that after the end of the fault, o
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from jobs.state import JobState
-from tests.chaos.client import Flight
 from tests.chaos.faults.scene import Strike
 from tests.chaos.schedule import Kind
 from tests.chaos.tables import Due, Tables
@@ -33,9 +32,13 @@ _MORE: Final[Mapping[Kind, float]] = {
 }
 """Where connections must first be found dead or made anew, and what was rung may have to be rung again."""
 LINE_SECONDS: Final = 30.0
-"""What stood in a line may wait so much longer: who is more urgent and comes later goes first."""
+"""What stood in a line may wait so much longer."""
 TURNS: Final = 10.0
 """Jobs a second that run even on a machine with much else to do: what stood in a line may wait for those before it."""
+PASSED_BY: Final = 100
+"""Later jobs of the same queue, no more urgent, that may begin before one that stood in a line and is late.
+
+On a machine that cannot keep up the least urgent wait until the load is over; who was forgotten is passed by by all."""
 
 
 def bound(kind: Kind, lease_seconds: float) -> float:
@@ -63,8 +66,16 @@ class Felt:
         return max(self.seconds) if self.seconds and not self.stuck else None
 
 
-Waited = tuple[str, float, float | None]
-"""Who, how many seconds more it may wait for its turn, and after how many it went on; None: never."""
+class Waited(NamedTuple):
+    """Who was held up."""
+
+    who: str
+    seconds: float | None
+    """After how many it went on; None: never."""
+    turn: float = 0.0
+    """Seconds more that it may wait for its turn."""
+    in_line: UUID | None = None
+    """The job, when it stood in a line."""
 
 
 def felt(strike: Strike, tables: Tables, lease_seconds: float) -> Felt:
@@ -75,32 +86,43 @@ def felt(strike: Strike, tables: Tables, lease_seconds: float) -> Felt:
     seen = [*strike.touched, *strike.waiting]
     went_on = tables.progress(seen, WENT_ON)
     waited = _waited(strike, strike.at, seen, went_on)
-    found.seconds = [seconds for _, _, seconds in waited if seconds is not None]
+    found.seconds = [one.seconds for one in waited if one.seconds is not None]
     found.stuck = len(waited) - len(found.seconds)
-    found.late = list(_late(strike, waited, strike.lasted + found.bound))
+    found.late = list(_late(strike, strike.at, waited, strike.lasted + found.bound, tables))
     return found
 
 
-def _late(strike: Strike, waited: Sequence[Waited], most: float) -> Iterator[str]:
+def _late(strike: Strike, at: datetime, waited: Sequence[Waited], bound: float, tables: Tables) -> Iterator[str]:
     fault = strike.fault
-    for who, turn, seconds in waited:
-        if seconds is None or seconds > most + turn:
-            when = "never" if seconds is None else f"after {seconds:.1f} s"
-            yield f"{fault.kind} {fault.where} at {fault.at:g} s: {who} went on {when}, and had {most + turn:.1f} s"
+    for one in waited:
+        most = bound + one.turn
+        if one.seconds is not None and (one.seconds <= most or _waits_its_turn(one, at, most, tables)):
+            continue
+        when = "never" if one.seconds is None else f"after {one.seconds:.1f} s"
+        yield f"{fault.kind} {fault.where} at {fault.at:g} s: {one.who} went on {when}, and had {most:.1f} s"
+
+
+def _waits_its_turn(one: Waited, at: datetime, most: float, tables: Tables) -> bool:
+    """Tell whether the job went on late only because others were more urgent, or there first."""
+    if one.in_line is None or one.seconds is None:
+        return False
+    since, until = at + timedelta(seconds=most), at + timedelta(seconds=one.seconds)
+    return tables.passed_by(one.in_line, since, until) <= PASSED_BY
 
 
 def _waited(strike: Strike, at: datetime, seen: Sequence[Due], went_on: Mapping[UUID, datetime]) -> list[Waited]:
     line = LINE_SECONDS + sum(due.state != JobState.RUNNING for due in seen) / TURNS
-    jobs = (
-        (f"job {due.id}", 0.0 if due.state == JobState.RUNNING else line, _since(at, went_on.get(due.id)))
-        for due in seen
-    )
-    return [*jobs, *_requests(strike.flights, at)]
-
-
-def _requests(flights: Sequence[Flight], at: datetime) -> Iterator[Waited]:
-    for flight in flights:
-        yield f"a request for {flight.jobs} jobs to {flight.api}", 0.0, _since(at, flight.answered_at)
+    waited = []
+    for due in seen:
+        seconds = _since(at, went_on.get(due.id))
+        if due.state == JobState.RUNNING:
+            waited.append(Waited(f"job {due.id}", seconds))
+        else:
+            waited.append(Waited(f"job {due.id}", seconds, line, due.id))
+    requests = strike.flights
+    return waited + [
+        Waited(f"a request for {one.jobs} jobs to {one.api}", _since(at, one.answered_at)) for one in requests
+    ]
 
 
 def _since(at: datetime, instant: datetime | None) -> float | None:

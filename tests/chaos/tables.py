@@ -54,6 +54,13 @@ _PROGRESS: Final = """
      WHERE seq > told AND name = ANY(%s)
      GROUP BY job_id
 """
+_PASSED_BY: Final = """
+    SELECT count(*) FROM jobs AS mine
+      JOIN jobs AS other ON other.queue = mine.queue AND other.priority <= mine.priority
+                        AND other.created_at > mine.created_at
+      JOIN attempts ON job_id = other.id AND number = 1
+     WHERE mine.id = %s AND attempts.started_at BETWEEN %s AND %s
+"""
 
 
 class Tables:
@@ -117,6 +124,11 @@ class Tables:
             "SELECT outcome FROM attempts WHERE job_id = ANY(%s) AND number = 1 AND outcome IS NOT NULL"
         )
         return [outcome for (outcome,) in self.ask(query, [list(ids)], seconds=seconds)]
+
+    def passed_by(self, job_id: UUID, since: datetime, until: datetime) -> int:
+        """Return how many later jobs of its queue, no more urgent than this one, began in that time."""
+        ((count,),) = self.ask(_PASSED_BY, [job_id, since, until])
+        return int(count)
 
     def progress(self, seen: Sequence[Due], names: Sequence[str]) -> dict[UUID, datetime]:
         """Return when each of these jobs had its next event of these names; who had none is left out."""

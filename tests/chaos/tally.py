@@ -24,7 +24,7 @@ LEGEND: Final = (
     "tenth of a second for each that stood there."
 )
 SHOWN: Final = 20
-LEAST_OF_JOBS: Final = 0.5
+LEAST_OF_JOBS: Final = 0.25
 """Share of the jobs that its rate promises below which a run shows nothing: what is held up is not caught up with."""
 LEAST_OF_FAULTS: Final = 0.75
 """Share of the planned faults, likewise: some meet nothing, and some find another at work."""

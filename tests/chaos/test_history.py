@@ -19,6 +19,7 @@ from tests.chaos.checker import check, check_run
 from tests.chaos.history import Terms, read_history
 from tests.chaos.ledger import Ledger, Status, Submission, Wanted
 from tests.chaos.report import Report
+from tests.chaos.tables import Tables
 from tests.factories import cancelled, failure, release, rescue, retry, success, throttled
 from tests.integration.jobs import scenes
 
@@ -153,3 +154,15 @@ def test_the_command_asks_for_the_database(database_url: str) -> None:
 
     assert ended.returncode == 2
     assert "NOT_SET" in ended.stderr
+
+
+def test_who_passes_a_job_by_is_counted(engine: Engine, database_url: str) -> None:
+    before = scenes.database_now(engine)
+    first = scenes.queued(engine)
+    for _ in range(3):
+        scenes.running(engine)
+    tables = Tables(database_url)
+
+    assert tables.passed_by(first, before, scenes.database_now(engine)) == 3
+    assert tables.passed_by(first, before, before) == 0
+    tables.close()
