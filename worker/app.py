@@ -33,10 +33,12 @@ from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
 from worker.processes import Processes
-from worker.redis_lists import ListTransport
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep
 from worker.threads import DrainStep, Threads, end_with
+
+#: By its name: a worker tells monitors what it is connected with, in JSON, which has no classes.
+_LIST_TRANSPORT: Final = "worker.redis_lists:ListTransport"
 
 #: Celery's own lines about what we tell ourselves, and with better facts.
 _QUIET: Final = ("celery.app.trace", "celery.worker.strategy")
@@ -149,7 +151,7 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
         parts[0].leave()
 
     if is_redis(str(app.conf.broker_url)):
-        app.conf.broker_transport = ListTransport  # survives what was pushed into the lists by hand
+        app.conf.broker_transport = _LIST_TRANSPORT  # survives what was pushed into the lists by hand
     app.events.dispatcher_cls = "worker.events:EventPost"
     app.penstock_parts = make  # type: ignore[attr-defined]  # how the step, which Celery makes, finds its parts
     app.steps["worker"].update({KeeperStep, DrainStep})

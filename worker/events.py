@@ -5,11 +5,13 @@ it gets through: a broker that hangs would hold up every job of the worker. What
 """
 
 import threading
+import time
 from collections import deque
 from typing import Any, Final
 
 import structlog
 from celery.events.dispatcher import EventDispatcher
+from celery.worker.control import control_command
 from kombu import Connection, Producer
 
 log = structlog.get_logger()
@@ -18,6 +20,18 @@ MOST_WAITING: Final = 1000
 """Events that wait to be sent; when there are more, the oldest are dropped."""
 FAREWELL: Final = 0.5
 """Seconds that the last event has to get out."""
+ASKED_FOR: Final = 30.0
+"""Seconds for which the events of jobs are sent after someone has asked for them; Flower asks every five seconds."""
+_JOBS: Final = "task"
+"""What Celery calls the group of those events."""
+
+
+@control_command()  # type: ignore[untyped-decorator]  # Celery ships no types for it
+def enable_events(state: Any) -> dict[str, str]:
+    """Send the events of jobs for a while. Celery's command of this name sends them until the worker ends."""
+    post: EventPost = state.consumer.event_dispatcher
+    post.ask()
+    return {"ok": "task events enabled"}
 
 
 class EventPost(EventDispatcher):
@@ -29,6 +43,19 @@ class EventPost(EventDispatcher):
     headers: dict[str, Any]
     delivery_mode: int
     _closed: bool
+    groups: set[str]
+    _asked_at = float("-inf")
+
+    @property
+    def tells_of_jobs(self) -> bool:
+        """Whether somebody wants the events of jobs."""
+        return bool(self.enabled) and (not self.groups or _JOBS in self.groups)
+
+    def ask(self) -> None:
+        """Send the events of jobs from now on, for `ASKED_FOR` seconds."""
+        self._asked_at = time.monotonic()
+        if self.groups:
+            self.groups.add(_JOBS)
 
     def enable(self) -> None:
         """Begin to send."""
@@ -53,6 +80,8 @@ class EventPost(EventDispatcher):
         while not self._closed or waiting:
             news.wait()
             news.clear()
+            if self.groups and time.monotonic() - self._asked_at > ASKED_FOR:
+                self.groups.discard(_JOBS)  # who asked is gone; a heartbeat each two seconds brings us here
             try:
                 self._send_all(connection, waiting)
             except Exception as error:  # noqa: BLE001 - each transport fails in its own ways; nothing depends on events

@@ -197,7 +197,7 @@ Teller = Callable[..., None]
 def _teller(consumer: Any) -> Teller | None:
     """Return what sends events to monitors; None: nobody wants them."""
     dispatcher = consumer.event_dispatcher
-    return dispatcher.send if dispatcher and dispatcher.enabled else None
+    return dispatcher.send if dispatcher and dispatcher.tells_of_jobs else None
 
 
 def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, free: Callable[[Running], None]) -> None:

@@ -2,14 +2,12 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
 
 from deploy.cli import options
-from deploy.stack.home import ROOT
 
 app = typer.Typer()
 
@@ -104,14 +102,11 @@ def beat() -> None:
 @app.command(
     rich_help_panel=options.PROCESSES,
     context_settings=PASS_ON,
-    epilog=options.examples("penstock flower", "FLOWER_BASIC_AUTH=user:password penstock flower --port=5555"),
+    epilog=options.examples(
+        "PENSTOCK_FLOWER_PASSWORD_FILE=flower.password penstock flower",
+        "PENSTOCK_FLOWER_PASSWORD_FILE=flower.password penstock flower --port=5566",
+    ),
 )
 def flower(context: typer.Context) -> None:
-    """Run Flower here, on 127.0.0.1 unless FLOWER_ADDRESS says otherwise; further options go to Flower."""
-    address = os.environ.get("FLOWER_ADDRESS", "127.0.0.1")
-    become(*flower_arguments(context.args), FLOWER_ADDRESS=address)
-
-
-def flower_arguments(more: Sequence[str]) -> list[str]:
-    """Return the module that starts Flower, and its arguments. Celery looks for the app in its folder first."""
-    return ["celery", f"--workdir={ROOT}", "-A", "tasks.app:celery_app", "flower", "--loglevel=warning", *more]
+    """Run Flower here, behind its password and under PENSTOCK_FLOWER_PREFIX; further options go to Flower."""
+    become("deploy.flower", *context.args)

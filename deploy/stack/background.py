@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 from deploy.stack.announce import complain, say, welcome
 from deploy.stack.errors import StackError
@@ -57,7 +58,7 @@ def _start(home: Home) -> int:
 
 def _wait_for_flower(url: str) -> None:
     """Return when Flower listens: a script goes on at once with what it was told. It is no reason to fail."""
-    port = int(url.rsplit(":", 1)[1])
+    port = urlsplit(url).port or 0
     deadline = time.monotonic() + FLOWER_SECONDS
     while is_free(port) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -77,10 +77,14 @@ class Home:
 
     def secret(self, name: str) -> str:
         """Return a password of this stack, made at the first call and kept in a file of mode 0600."""
-        kept = self.folder / f"{name}.password"
+        kept = self.secret_file(name)
         if not kept.exists():
             write_private(kept, secrets.token_urlsafe(18))
         return kept.read_text()
+
+    def secret_file(self, name: str) -> Path:
+        """Where that password is kept."""
+        return self.folder / f"{name}.password"
 
     @property
     def api_key(self) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploy.stack.child import Child
 from deploy.stack.home import ROOT, Home
@@ -37,7 +38,7 @@ class Role:
         )
 
 
-def penstock_roles(*, workers: int, flower_login: str, broker_api: str | None) -> list[Role]:
+def penstock_roles(*, workers: int, flower_password: Path, broker_api: str | None) -> list[Role]:
     """Return the API, `workers` workers, the beat and Flower, in the order in which they start."""
     asked = int(os.environ.get("PENSTOCK_API_PORT") or 8000)
     api = Role("api", ["-m", "api"], {"PENSTOCK_API_HOST": LOOPBACK}, {"PENSTOCK_API_PORT": asked})
@@ -53,10 +54,12 @@ def penstock_roles(*, workers: int, flower_login: str, broker_api: str | None) -
     beat = Role("beat", ["-m", "schedules"], {}, {"PENSTOCK_BEAT_METRICS_PORT": 0})
     flower = Role(
         "flower",
-        ["-m", "celery", "-A", "tasks.app:celery_app", "flower", "--loglevel=warning"],
+        ["-m", "deploy.flower"],
         {
             "FLOWER_ADDRESS": LOOPBACK,
-            "FLOWER_BASIC_AUTH": flower_login,
+            "PENSTOCK_FLOWER_PASSWORD_FILE": str(flower_password),
+            "FLOWER_BASIC_AUTH": "",  # the stack tells everyone its own login
+            "FLOWER_AUTH": "",
             **({"FLOWER_BROKER_API": broker_api} if broker_api else {}),
         },
         {"FLOWER_PORT": 5555},

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from deploy.flower.settings import FlowerSettings
 from deploy.stack import logs
 from deploy.stack.announce import complain, say, welcome
 from deploy.stack.child import Child, end_together
@@ -33,7 +34,6 @@ READY_SECONDS = 60.0
 PREPARE_SECONDS = 120.0
 LEFTOVER_SECONDS = 3.0
 LOGS_SECONDS = 10.0
-FLOWER_USER = "penstock"
 
 # From Ctrl-C to the last process gone takes less than five seconds: these, and a server's own bound, add up to less.
 API_STOP_SECONDS = 0.7
@@ -132,11 +132,11 @@ class Supervisor:
             self._prepared.write()
 
     def _start_roles(self) -> None:
-        login = f"{FLOWER_USER}:{self._home.secret('flower')}"
+        self._home.secret("flower")
         rabbit = next((server for server in self._servers if isinstance(server, RabbitServer)), None)
         roles = penstock_roles(
             workers=self._options.workers,
-            flower_login=login,
+            flower_password=self._home.secret_file("flower"),
             broker_api=rabbit.management_url if rabbit else None,
         )
         shared = surroundings(**self._urls)
@@ -186,8 +186,8 @@ class Supervisor:
         facts = {
             "api_url": self._api_url,
             "api_key": self._home.api_key,
-            "flower_url": flower.url("FLOWER_PORT"),
-            "flower_user": FLOWER_USER,
+            "flower_url": f"{flower.url('FLOWER_PORT')}{FlowerSettings().path}",
+            "flower_user": FlowerSettings().flower_user,
             "flower_password": self._home.secret("flower"),
             **self._urls,
             "metrics_urls": metrics,

@@ -174,11 +174,12 @@ def test_help_is_given(anywhere: Command, command: list[str]) -> None:
     assert "Usage: " in result.output
 
 
-@pytest.mark.parametrize("role", ["api", "flower"])
+@pytest.mark.parametrize(("role", "path"), [("api", "/health"), ("flower", "/flower/healthcheck")])
 def test_a_role_runs_in_the_foreground_past_strangers_in_the_folder_and_ends_when_asked(
-    platform: Platform, anywhere: Command, role: str
+    platform: Platform, anywhere: Command, role: str, path: str
 ) -> None:
     anywhere.environment |= {"DATABASE_URL": platform.database_url, "BROKER_URL": platform.broker_url}
+    anywhere.environment |= {"PENSTOCK_FLOWER_PASSWORD": "open sesame"}
     for name in ("api", "tasks", "celery"):
         (anywhere.home / f"{name}.py").write_text("raise SystemExit('a stranger in the current folder')")
     port = free_port()
@@ -186,15 +187,15 @@ def test_a_role_runs_in_the_foreground_past_strangers_in_the_folder_and_ends_whe
     with (anywhere.home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=anywhere.process_environment(), cwd=anywhere.home, stderr=log)
     try:
-        eventually(lambda: serves(port), 40, "it serves")
+        eventually(lambda: serves(port, path), 40, "it serves")
     finally:
         process.terminate()
     assert process.wait(20) in {0, -signal.SIGTERM}
 
 
-def serves(port: int) -> bool:
+def serves(port: int, path: str) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -205,6 +206,8 @@ def serves(port: int) -> bool:
         (["worker", "--queues", "bulk", "--concurrency", "1"], "BROKER_URL is not set"),
         (["beat"], "BROKER_URL is not set"),
         (["api"], "BROKER_URL is not set"),
+        (["flower"], "Flower cannot start: It has no password"),
+        (["flower", "--basic-auth=me:secret"], "Flower cannot start: --basic_auth holds a secret"),
         (["worker", "--help"], "Usage"),
     ],
 )

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from amqp.exceptions import ChannelError
 from celery import Celery
 
 from tasks.topology import transport_options
 from tests.services.brokers import each_broker
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
-from worker.events import MOST_WAITING, EventPost
+from worker import events
+from worker.events import MOST_WAITING, EventPost, enable_events
 
 
 @pytest.fixture
@@ -103,3 +105,54 @@ def test_events_go_on_when_the_broker_is_back(app: Celery, post: EventPost, prox
         )
     finally:
         listener.close()
+
+
+class Asked:
+    """What Celery hands to a remote control command."""
+
+    def __init__(self, post: EventPost) -> None:
+        self.consumer = self
+        self.event_dispatcher = post
+
+
+def test_events_of_jobs_are_sent_for_as_long_as_someone_asks_for_them(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post: EventPost = app.events.Dispatcher(app.connection_for_write(), hostname="me", groups=["worker"])
+    try:
+        before = post.tells_of_jobs
+        enable_events(Asked(post))
+        asked = post.tells_of_jobs
+        post.send("worker-heartbeat")
+        eventually(lambda: not post._waiting, 20, "it is sent")
+        still = post.tells_of_jobs
+
+        monkeypatch.setattr(events, "ASKED_FOR", 0.0)
+        eventually(lambda: post.send("worker-heartbeat") or not post.tells_of_jobs, 20, "nobody asks any more")
+    finally:
+        post.close()
+        post.connection.close()
+
+    assert (before, asked, still) == (False, True, True)
+
+
+@each_broker
+def test_what_a_monitor_does_not_take_is_not_kept_for_it(app: Celery, post: EventPost) -> None:
+    app.conf.event_queue_ttl = 1.0
+    with app.connection_for_read() as connection:
+        queue = app.events.Receiver(connection).queue(connection.default_channel)
+        queue.declare()
+
+        for number in range(500):
+            post.send("worker-heartbeat", word=number)
+        eventually(lambda: not post._waiting, 20, "all is sent")
+
+        eventually(lambda: kept(queue) == 0, 20, "nothing is kept")
+
+
+def kept(queue: Any) -> int:
+    """Return how many messages the broker has for a queue; Valkey passes events on and knows of no queue."""
+    try:
+        return int(queue.queue_declare(passive=True).message_count)
+    except ChannelError:
+        return 0

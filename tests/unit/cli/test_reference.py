@@ -3,7 +3,6 @@
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import pytest
 import typer
 
 from deploy.cli import processes
@@ -49,11 +48,3 @@ def test_the_installed_command_is_this_one() -> None:
 
 def test_the_brokers_on_offer_are_the_stacks() -> None:
     assert tuple(processes.Broker) == BROKERS
-
-
-@pytest.mark.parametrize("more", [[], ["--port=5566"]])
-def test_flower_looks_for_our_app_and_gets_what_is_passed_on(more: list[str]) -> None:
-    arguments = processes.flower_arguments(more)
-
-    assert "tasks.app:celery_app" in arguments
-    assert arguments[len(arguments) - len(more) :] == more

@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
+from deploy.flower.settings import FlowerSettings
 from deploy.stack.home import ROOT
 from jobs.database import DatabaseSettings
 from jobs.failpoints import FailPointSettings
@@ -37,6 +38,7 @@ CLASSES: Final = (
     ("API", ApiSettings, "API"),
     ("Workers", WorkerSettings, "workers"),
     ("Beat", ScheduleSettings, "beat"),
+    ("Flower", FlowerSettings, "`penstock flower`"),
     ("Fail-points", FailPointSettings, "API, workers, beat"),
     ("Logs", LogSettings, "API, workers, beat"),
     ("Metrics", MetricsSettings, "API, workers, beat"),
@@ -61,7 +63,6 @@ CLIENT: Final = (
     ("PENSTOCK_API_URL", "the local stack's", "The API to talk to"),
     ("PENSTOCK_API_KEY", "the local stack's, for that stack alone", "The API key"),
     ("PENSTOCK_HOME", "`.run` here, else in the clone", "Where the local stack's facts are"),
-    ("FLOWER_ADDRESS", "`127.0.0.1`", "Where `penstock flower` listens"),
 )
 
 HEAD: Final = """# Settings
@@ -79,7 +80,7 @@ STACK_HEAD: Final = """## The local stack
 """
 CLIENT_HEAD: Final = """## The command `penstock`
 
-Read by the commands that talk to an API or start Flower; [the command](cli.md) has the options.
+Read by the commands that talk to an API; [the command](cli.md) has the options.
 """
 
 

@@ -1,0 +1,73 @@
+"""Flower as Penstock runs it: nothing of it is open but whether it lives, and it looks without touching.
+
+Its options are described in Flower's documentation under "Configuration". What may keep a secret is set here, in the
+process: a command line can be read by every user of the machine, and an environment by every child.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import tornado.web
+from celery.bin.celery import celery
+from flower import urls
+from flower.options import options
+from flower.views.monitor import Metrics
+
+from deploy.flower.settings import FlowerSettings
+from deploy.stack.home import ROOT
+from jobs.errors import ConfigurationError
+
+SECRET_OPTIONS: Final = ("basic_auth", "oauth2_secret", "cookie_secret", "broker_api")
+"""Options of Flower whose value is, or holds, a secret."""
+OTHER_LOGINS: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
+"""Flower's own ways to ask who is there; where one of them is set, it counts."""
+
+
+class GuardedMetrics(Metrics):  # type: ignore[misc]  # Flower ships no types
+    """Flower's metrics for those who may see its pages: they name every worker and every task."""
+
+    @tornado.web.authenticated  # type: ignore[untyped-decorator]  # neither does what it stands on
+    async def get(self) -> None:
+        """Answer."""
+        await super().get()
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run Flower until it is told to stop; `arguments` are options of Flower's own.
+
+    Raises `ConfigurationError` without a password, and for a secret among the arguments.
+    """
+    _refuse_secrets(arguments)
+    prepare(FlowerSettings(), options)
+    urls.handlers[:] = [_guarded(handler) for handler in urls.handlers]
+    # Celery looks for the app in the folder first: it must be ours.
+    celery([f"--workdir={ROOT}", "-A", "tasks.app:celery_app", "flower", "--loglevel=warning", *arguments])
+
+
+def prepare(chosen: FlowerSettings, target: Any) -> None:
+    """Set Flower's options; what FLOWER_* says comes after this, and counts. Raises `ConfigurationError`."""
+    os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)  # its API can do all that Flower can
+    os.environ.pop("FLOWER_URL_PREFIX", None)  # the setting has another name, and two answers help nobody
+    target.url_prefix = chosen.flower_prefix.strip("/")
+    target.address, target.port = chosen.flower_address, chosen.flower_port
+    target.read_only = True  # jobs are steered through the API: of what Flower does, PostgreSQL never hears
+    for name in OTHER_LOGINS:
+        if not os.environ.get(name):
+            os.environ.pop(name, None)  # empty, it would be a login that nobody can give
+    if not any(name in os.environ for name in OTHER_LOGINS):
+        target.basic_auth = [chosen.login()]
+
+
+def _guarded(handler: Any) -> Any:
+    return (handler[0], GuardedMetrics) if isinstance(handler, tuple) and handler[1] is Metrics else handler
+
+
+def _refuse_secrets(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0].replace("-", "_")
+        if name in SECRET_OPTIONS:
+            raise ConfigurationError(
+                f"--{name} holds a secret, and every user of this machine can read a command line. "
+                f"Set FLOWER_{name.upper()} instead."
+            )
