@@ -5,7 +5,6 @@ keep the workers busy, so a million waiting jobs cost the broker nothing, and a 
 priority has a window of its own: a long queue of ordinary jobs does not stand in the way of an urgent one.
 """
 
-import math
 import threading
 import time
 from collections import Counter
@@ -167,7 +166,7 @@ class Backlog:
         now = self._clock()
         if now < self._look_at:
             return
-        self._look_at = math.inf
+        self._look_at = now + BELIEVED_FOR  # a count that takes longer than that is given up
         if self._unsure_since is None:
             self._unsure_since = now
         try:

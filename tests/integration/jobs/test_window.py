@@ -273,14 +273,19 @@ def test_the_last_answer_stands_for_a_while_when_counting_takes_too_long(
     assert not backlog.is_full, "it was counted"
 
 
-def test_a_count_that_never_ends_does_not_keep_the_door_open(engine: Engine, clock: Clock) -> None:
-    backlog = Backlog(engine, 1, run=lambda _work: None, clock=clock)
+def test_a_count_that_never_ends_keeps_the_door_neither_open_nor_shut(engine: Engine, clock: Clock) -> None:
+    begun: list[Callable[[], None]] = []
+    backlog = Backlog(engine, 1, run=begun.append, clock=clock)
     backlog.look()
     assert not backlog.is_full
 
     clock.now += BELIEVED_FOR
-
     assert backlog.is_full
+
+    backlog.look()
+    _never_ended, another = begun
+    another()
+    assert not backlog.is_full
 
 
 def test_a_backlog_that_cannot_be_counted_is_counted_as_soon_as_that_is_possible(nowhere: Engine, clock: Clock) -> None:
