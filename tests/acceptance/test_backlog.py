@@ -17,7 +17,7 @@ from tests.services.brokers import each_broker
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.stack import eventually
 
-JOBS = 4500
+JOBS = 3000
 WINDOW = 200
 LIMIT = 30
 DRAIN_SECONDS = 240.0
