@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from jobs import census, registry
 from jobs.database import reading
@@ -15,6 +17,8 @@ from jobs.errors import DatabaseUnavailable
 from jobs.planning import store
 from jobs.state import FINAL, JobState
 from jobs.telemetry.contract import OTHER, PREFIX, row
+
+log = structlog.get_logger()
 
 _SIZE: Final = text("SELECT pg_database_size(current_database())")
 
@@ -29,11 +33,14 @@ class Stored(Collector):
         self._queues = tuple(queues)
 
     def collect(self) -> Iterator[Metric]:
-        """Return all of it; nothing when PostgreSQL is away, so that no stale number is shown."""
+        """Return all of it; nothing when PostgreSQL is away or refuses, so that no stale number is shown."""
         try:
             with reading(self._engine) as connection:
                 found = [*self._jobs(census.count(connection)), *self._others(connection)]
         except DatabaseUnavailable:
+            return
+        except DBAPIError as error:  # a schema that is not ours yet, or a statement that took too long
+            log.warning("metrics_left_out", sqlstate=getattr(error.orig, "sqlstate", None))
             return
         yield from found
 

@@ -225,6 +225,29 @@ def test_queues_without_a_worker_and_schedules_without_a_beat_show(database_url:
         assert metric(person, "database_bytes")[()] > 1_000_000
 
 
+def test_a_schema_that_is_not_ours_yet_costs_only_what_it_would_tell(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url) as api:
+        person = api.person()
+        with transaction(api.engine) as connection:
+            connection.execute(text("DROP TABLE census"))
+
+        assert metric(person, "workers_alive") == {}
+        assert metric(person, "build_info")
+
+
+def test_a_process_that_is_told_to_count_nothing_serves_and_tells_what_postgresql_knows(
+    database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_METRICS", "false")
+    with running_api(database_url, broker_url) as api:
+        person = api.person()
+        person.accepted()
+
+        assert metric(person, "jobs_accepted_total") == {("default", "demo.noop"): 1}
+        assert metric(person, "http_requests_total") == {}
+        assert metric(person, "build_info")
+
+
 def test_label_values_come_from_the_code_and_never_from_a_request(person: Person) -> None:
     wish: dict[str, Any] = {"task": "nobody.knows", "queue": "nowhere"}
     assert person.post("/jobs", json=wish).status_code == 422

@@ -22,6 +22,17 @@ read.
   from a thread of the main process: a worker whose slots are all busy answers as well. `make run` gives every process a
   free port; `metrics_urls` in its `stack.json` has the addresses.
 
+```yaml
+# prometheus.yml
+scrape_configs:
+  - job_name: penstock-api
+    static_configs: [{targets: ["api.internal:8000"]}]
+  - job_name: penstock-worker
+    static_configs: [{targets: ["worker-1.internal:9101", "worker-2.internal:9101"]}]
+  - job_name: penstock-beat
+    static_configs: [{targets: ["beat.internal:9102"]}]
+```
+
 Labels are bounded: tasks and queues by the code and the settings, routes by the code. No label holds an id, a tenant or
 anything that a client has written.
 """
