@@ -6,8 +6,11 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+log = structlog.get_logger()
 
 Check = Callable[[], dict[str, bool]]
 
@@ -42,9 +45,16 @@ class _Answers(BaseHTTPRequestHandler):
         """Keep scrapes out of the log."""
 
 
-def serve(host: str, port: int, registry: CollectorRegistry, check: Check) -> ThreadingHTTPServer:
-    """Answer on `host` and `port` from a thread, until the process ends or `shutdown` is called."""
+def serve(host: str, port: int, registry: CollectorRegistry, check: Check) -> ThreadingHTTPServer | None:
+    """Answer on `host` and `port` from a thread, until the process ends or `shutdown` is called.
+
+    None: the address cannot be had, which is logged. That is no reason to run no jobs.
+    """
     answers = type("Answers", (_Answers,), {"registry": registry, "check": staticmethod(check)})
-    server = ThreadingHTTPServer((host, port), answers)
+    try:
+        server = ThreadingHTTPServer((host, port), answers)
+    except OSError as error:
+        log.error("monitor_not_served", host=host, port=port, reason=str(error))  # noqa: TRY400 - the reason says it all
+        return None
     threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()
     return server

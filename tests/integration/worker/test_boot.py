@@ -1,5 +1,6 @@
 """A worker and a beat that cannot work say so, and do not start; those that can answer for themselves."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -89,4 +90,28 @@ def test_a_process_answers_for_itself(
         assert metric in httpx.get(f"http://127.0.0.1:{port}/metrics").text
     finally:
         process.teardown()
+    assert process.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "setting", "prompt"),
+    [
+        ("worker", "PENSTOCK_WORKER_METRICS_PORT", " ready."),
+        ("schedules", "PENSTOCK_BEAT_METRICS_PORT", "beat: Starting"),
+    ],
+)
+def test_a_process_whose_metrics_port_is_taken_says_so_and_works(
+    module: str, setting: str, prompt: str, database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own = {setting: taken.getsockname()[1]}
+        environment = surroundings(DATABASE_URL=database_url, BROKER_URL=broker_url, **own)
+        process = LocalProcess(module, [module], environment=environment, log=tmp_path / "log", prompt=prompt)
+        process.start()
+        try:
+            process.ready()
+            eventually(lambda: "monitor_not_served" in process.logs(), 10, "it says so")
+        finally:
+            process.teardown()
+
     assert process.exit_code == 0
