@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from sqlalchemy import Engine
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, problems
 from api.connections import Doorway
@@ -36,7 +37,7 @@ from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError
 from jobs.model import JobId
 from jobs.release import release_version
-from jobs.telemetry import logs
+from jobs.telemetry import logs, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.pools import watch
@@ -54,6 +55,16 @@ KEYS_AT_ONCE: Final = 2
 PROBES_AT_ONCE: Final = 2
 """Looks at readiness and metrics that one process takes at the same time. They, the keys and the readers who wait
 have connections of their own: whoever works at the desk does not stand in their way."""
+
+
+NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own spans tell paths and queries, and its logs bodies: ours are made in `api.traced`."""
 
 
 class Front(FastAPI):
@@ -100,8 +111,8 @@ class Engines(NamedTuple):
         )
 
 
-def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings) -> Front:
-    """Return the application; nothing connects before it starts."""
+def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings, *, traced: Any = None) -> Front:
+    """Return the application; nothing connects before it starts. `traced` is `api.traced`, where traces are on."""
     if tasks.broker_url is None:
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
@@ -110,7 +121,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     for name, engine in engines._asdict().items():
         watch(engine, name, instruments)
     dispatcher = Dispatcher(DoorbellPublisher(url, tasks.queues), _give_back(engines.aside), instruments)
-    commits = GroupCommit(
+    commits = (traced.TracedCommits if traced else GroupCommit)(
         engines.writer,
         dispatcher.ring,
         instruments,
@@ -124,8 +135,9 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         title="Penstock",
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
-        lifespan=_lifespan(engines, dispatcher, commits, instruments),
+        lifespan=_lifespan(engines, dispatcher, commits, instruments, traced.close if traced else None),
         generate_unique_id_function=lambda route: route.name,
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
     )
     app.state.settings = settings
@@ -138,12 +150,17 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
     app.state.scrape = Scrape(instruments.registry, stored)
     _furnish(app, engines, database, settings.longest_wait_seconds)
-    _route(app, instruments)
+    app.state.replays = partial(traced.replay if traced else replay, engines.desk)
+    _route(app, instruments, traced.TracedRequests if traced else None)
     return app
 
 
 def _lifespan(
-    engines: Engines, dispatcher: Dispatcher, commits: GroupCommit, instruments: Instruments
+    engines: Engines,
+    dispatcher: Dispatcher,
+    commits: GroupCommit,
+    instruments: Instruments,
+    last_spans: Callable[[], None] | None,
 ) -> Callable[[Front], AbstractAsyncContextManager[dict[str, Any]]]:
     hang_up = [severable(engine) for engine in engines]
 
@@ -163,6 +180,8 @@ def _lifespan(
             sever()
         for engine in engines:
             engine.dispose()
+        if last_spans:
+            await asyncio.to_thread(last_spans)
 
     return lifespan
 
@@ -178,10 +197,9 @@ def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_w
     app.state.doorman = Doorman(engines.aside, line(KEYS_AT_ONCE))
     quota = app.state.settings.requests_per_minute
     app.state.quotas = Quotas(quota) if quota else None
-    app.state.replays = partial(replay, engines.desk)
 
 
-def _route(app: Front, instruments: Instruments) -> None:
+def _route(app: Front, instruments: Instruments, traced: Callable[[ASGIApp], ASGIApp] | None) -> None:
     """Lead each request past the gate to its route."""
     app.include_router(jobs.hot)
     for module in (jobs, events, dead_letters, queues, schedules, task_routes, operations):
@@ -192,8 +210,9 @@ def _route(app: Front, instruments: Instruments) -> None:
     settings, commits, batches = app.state.settings, app.state.commits, app.state.batches
     one = Lane([commits.verdict], "/api/v1/jobs", settings.body_limit_bytes)
     many = Lane([commits.verdict, batches.verdict], "/api/v1/jobs/batch", settings.batch_limit_bytes)
+    served: ASGIApp = FastLane(app.behind, partial(Edge, instruments=instruments), jobs.hot.routes)
     app.front = Gate(
-        FastLane(app.behind, partial(Edge, instruments=instruments), jobs.hot.routes),
+        traced(served) if traced else served,
         (one, many),
         Lane([app.state.desk.verdict]),
         instruments,
@@ -205,4 +224,5 @@ def create_app() -> Any:
     """Return the application for the settings of the environment; what uvicorn calls in each process."""
     logs.configure(logs.LogSettings(), role="api")
     failpoints.arm(failpoints.FailPointSettings())
-    return create(ApiSettings(), DatabaseSettings(), task_settings())
+    traced = traces.part("api.traced", traces.TraceSettings())
+    return create(ApiSettings(), DatabaseSettings(), task_settings(), traced=traced)

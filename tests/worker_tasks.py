@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
+import psycopg
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import shared_task
@@ -59,6 +61,18 @@ def logs(self: Any) -> None:
     while True:
         self.job.check()
         time.sleep(0.05)
+
+
+@shared_task(name="probe.traced", bind=True, max_retries=1, **QUICK)
+def traced(self: Any, url: str, secret: str) -> int:
+    """Ask PostgreSQL and an HTTP server, with a secret in each question; fail the first time."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f"SELECT '{secret}'".encode())
+    answer = httpx.get(f"{url}?q={secret}", headers={"X-Secret": secret}, trust_env=False)
+    self.job.progress(1, 1, secret)
+    if self.job.attempt == 1:
+        raise ConnectionError(secret)
+    return answer.status_code
 
 
 @shared_task(name="probe.request", bind=True)

@@ -15,7 +15,7 @@ from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError, DatabaseUnavailable
 from jobs.release import release_version
-from jobs.telemetry import logs
+from jobs.telemetry import logs, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.monitor import serve
@@ -57,7 +57,9 @@ class Parts:
     leave: Callable[[], None]
 
 
-def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, app: Celery) -> Parts:
+def assemble(
+    chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, app: Celery, traced: Any = None
+) -> Parts:
     """Make the parts of a worker; nothing connects yet."""
     catalogue = load_catalogue(app, tasks)
     name = chosen.node()
@@ -70,6 +72,7 @@ def assemble(chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSett
             catalogue=catalogue,
             result_limit_bytes=chosen.result_limit_bytes,
             open_database=lambda: open_engine(brief, application_name="penstock-task", pool_size=1),
+            traced=traced.attempt if traced else None,
         )
     )
     instruments = instruments_of(Process.WORKER)
@@ -129,9 +132,12 @@ def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> Databas
 def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
     """Hook the parts into Celery's worker and return the app."""
     parts: list[Parts] = []
+    traced = traces.part("worker.traced", traces.TraceSettings())
+    if traced:
+        traced.install()
 
     def make(_worker: Any) -> Parts:
-        parts[:] = [assemble(chosen, tasks, database, app)]
+        parts[:] = [assemble(chosen, tasks, database, app, traced)]
         return parts[0]
 
     @signals.worker_ready.connect(weak=False)
@@ -149,6 +155,8 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
         parts[0].keeper.close()
         parts[0].heartbeat.close()
         parts[0].leave()
+        if traced:
+            traced.close()  # of a pool of threads; a process of the pool has closed its own
 
     if is_redis(str(app.conf.broker_url)):
         app.conf.broker_transport = _LIST_TRANSPORT  # survives what was pushed into the lists by hand

@@ -7,6 +7,7 @@ ending travels to the worker's main process, which does.
 import traceback
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
@@ -63,6 +64,13 @@ class Ending(NamedTuple):
 def run_attempt(attempt: Attempt) -> Ending:
     """Run the task of `attempt` and return how it ended. Raises nothing."""
     here = pool_process.current()
+    if here.traced is None:
+        return _run(attempt, here)
+    ending: Ending = here.traced(attempt, partial(_run, attempt, here))
+    return ending
+
+
+def _run(attempt: Attempt, here: pool_process.PoolProcess) -> Ending:
     job = OwnJob(attempt, here.database)
     token = current_job.set(job)
     about = logs.about(

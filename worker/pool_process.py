@@ -27,6 +27,8 @@ class PoolProcess:
     catalogue: Catalogue
     result_limit_bytes: int
     open_database: Callable[[], Engine]
+    traced: Callable[[Any, Callable[[], Any]], Any] | None = None
+    """What puts a span around an attempt; None: nobody wants traces."""
     _database: Engine | None = None
     _database_pid: int = 0
 

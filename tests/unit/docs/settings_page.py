@@ -24,6 +24,7 @@ from jobs.database import DatabaseSettings
 from jobs.failpoints import FailPointSettings
 from jobs.telemetry.logs import LogSettings
 from jobs.telemetry.metrics import MetricsSettings
+from jobs.telemetry.traces import TraceSettings
 from schedules.settings import ScheduleSettings
 from tasks.library.settings import HttpSettings, SmtpSettings
 from tasks.settings import TaskSettings
@@ -42,6 +43,7 @@ CLASSES: Final = (
     ("Fail-points", FailPointSettings, "API, workers, beat"),
     ("Logs", LogSettings, "API, workers, beat"),
     ("Metrics", MetricsSettings, "API, workers, beat"),
+    ("Traces", TraceSettings, "API, workers"),
     ("`http.request`", HttpSettings, "workers"),
     ("`email.send`", SmtpSettings, "workers"),
 )

@@ -1,0 +1,29 @@
+"""Traces, off unless an address is set: this module is all that a process without them loads."""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.telemetry import extras
+
+
+class TraceSettings(BaseSettings):
+    """Where traces go; the OpenTelemetry SDK reads its other variables (`OTEL_*`) itself."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            validation_alias=AliasChoices(
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint"
+            ),
+            description="A collector that takes OTLP over HTTP, as `http://collector:4318`; unset: no traces",
+        ),
+    ] = None
+
+
+def part(module: str, settings: TraceSettings) -> Any:
+    """Return the module that makes a process's traces, imported now; None: there are to be none."""
+    return extras.load(module, needs="opentelemetry", extra="otel") if settings.otlp_endpoint else None

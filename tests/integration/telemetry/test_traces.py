@@ -1,0 +1,208 @@
+"""Traces, as a collector receives them from real processes, which hand over their last spans when they end."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.stack.postgres import PostgresServer
+from deploy.stack.valkey import ValkeyServer
+from tests.services.api_process import ApiProcess, new_key, own_database
+from tests.services.collector import Collector, Told, collecting
+from tests.services.databases import connect_to
+from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.stack import eventually
+
+CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736"
+UNSAMPLED = "11112222333344445555666677778888"
+SPAN = "00f067aa0ba902b7"
+CANARY = "canary-8d1f"
+PROMPTS = {"worker": " ready.", "schedules": "beat: Starting..."}
+
+
+@dataclass
+class Episode:
+    """What was done, and what the collector was told of it."""
+
+    collector: Collector
+    ids: dict[str, str] = field(default_factory=dict)
+    logs: str = ""
+
+    def named(self, trace: str, name: str) -> list[Told]:
+        return [span for span in self.collector.trace(trace) if span.name == name]
+
+
+@pytest.fixture(scope="module")
+def episode(
+    postgres_server: PostgresServer,
+    valkey_server: ValkeyServer,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Episode]:
+    """A job that is retried and replayed, one that nobody traces, and a batch, from start to end of all processes."""
+    home = tmp_path_factory.mktemp("traces")
+    with collecting() as collector, own_database(postgres_server, template_database) as database_url:
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": 600_000,
+            "PENSTOCK_TASK_MODULES": "tests.worker_tasks",
+        }
+        made = Episode(collector)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, str(value))
+            _live(made, home, database_url, valkey_server.url)
+        made.logs = "".join(path.read_text() for path in home.glob("*.log"))
+        yield made
+
+
+def _live(episode: Episode, home: Path, database_url: str, broker_url: str) -> None:
+    settings = {"DRAIN_SECONDS": 5, "UPKEEP_SECONDS": 0.1, "TASK_MODULES": "tests.worker_tasks"}
+    own = {f"PENSTOCK_{name}": value for name, value in settings.items()}
+    environment = surroundings(DATABASE_URL=database_url, BROKER_URL=broker_url, **own)
+    others = [
+        LocalProcess(module, [module], environment=environment, log=home / f"{module}.log", prompt=prompt)
+        for module, prompt in PROMPTS.items()
+    ]
+    api = ApiProcess(home, database_url=database_url, broker_url=broker_url, task_modules="tests.worker_tasks")
+    engine = connect_to(database_url)
+    try:
+        for process in others:
+            process.start()
+        api.start()
+        for process in others:
+            process.ready()
+        headers = {"Authorization": f"Bearer {new_key(engine)}"}
+        with httpx.Client(base_url=f"{api.url}/api/v1", headers=headers, timeout=60, trust_env=False) as client:
+            _act(episode, client)
+    finally:
+        for process in others:
+            process.teardown()
+        api.stop()
+        engine.dispose()
+
+
+def _act(episode: Episode, client: httpx.Client) -> None:
+    payload = {"url": f"{episode.collector.url}/called", "secret": CANARY}
+    wish = {"task": "probe.traced", "payload": payload}
+    for name, trace, flag in (("traced", CLIENT, "01"), ("unsampled", UNSAMPLED, "00")):
+        headers = {"traceparent": f"00-{trace}-{SPAN}-{flag}"}
+        episode.ids[name] = client.post("/jobs", json=wish, headers=headers).json()["id"]
+    assert client.get("/jobs", params={"tag": CANARY}).status_code == 200
+    assert client.get("/jobs", params={"limit": CANARY}).status_code == 422
+    assert client.put(f"/schedules/{CANARY}", json={"cron": CANARY, "task": CANARY}).status_code == 422
+    batch = client.post("/jobs/batch", json={"jobs": [{"task": "demo.noop"}] * 3}).json()["ids"]
+    for number, job_id in enumerate(batch):
+        episode.ids[f"batch-{number}"] = job_id
+    _finished(client, *episode.ids.values())
+    episode.ids["replay"] = client.post(f"/jobs/{episode.ids['traced']}/replay").json()["id"]
+    _finished(client, episode.ids["replay"])
+
+
+def _finished(client: httpx.Client, *ids: str) -> None:
+    for job_id in ids:
+        eventually(lambda job_id=job_id: _state(client, job_id) == "succeeded", 60, "the job succeeds")  # type: ignore[misc]  # binds the loop's value
+
+
+def _state(client: httpx.Client, job_id: str) -> Any:
+    return client.get(f"/jobs/{job_id}?wait_seconds=10").json()["state"]
+
+
+def test_one_trace_leads_from_the_clients_request_into_the_attempt_and_what_it_calls(episode: Episode) -> None:
+    (request,) = episode.named(CLIENT, "POST /api/v1/jobs")
+    (enqueue,) = episode.named(CLIENT, "enqueue probe.traced")
+    first, second = sorted(episode.named(CLIENT, "run probe.traced"), key=lambda one: one.facts["penstock.attempt"])
+
+    assert (request.service, request.kind, request.parent) == ("penstock-api", "SPAN_KIND_SERVER", SPAN)
+    assert (request.facts["http.route"], request.facts["http.response.status_code"]) == ("/api/v1/jobs", 202)
+    assert (enqueue.parent, enqueue.kind) == (request.id, "SPAN_KIND_PRODUCER")
+    for number, attempt in enumerate((first, second), 1):
+        assert (attempt.service, attempt.parent, attempt.kind) == ("penstock-worker", enqueue.id, "SPAN_KIND_CONSUMER")
+        assert attempt.facts["penstock.job.id"] == episode.ids["traced"]
+        below = [span for span in episode.collector.trace(CLIENT) if span.parent == attempt.id]
+        assert [span.name for span in below].count("GET") == 1
+        assert {span.facts.get("db.system.name") for span in below} == {"postgresql", None}
+        assert {"SELECT", "UPDATE", "GET"} <= {span.name for span in below}, "its own SQL, its progress, its HTTP"
+        assert attempt.facts["penstock.attempt"] == number
+    assert (first.failed, first.status, second.failed) == (True, "ConnectionError", False)
+
+
+def test_a_retry_is_linked_to_the_attempt_before_it(episode: Episode) -> None:
+    first, second = sorted(episode.named(CLIENT, "run probe.traced"), key=lambda one: one.facts["penstock.attempt"])
+
+    assert first.links == []
+    assert second.links == [(CLIENT, first.id)]
+
+
+def test_a_replay_has_a_trace_of_its_own_that_is_linked_to_the_last_attempt(episode: Episode) -> None:
+    last = max(episode.named(CLIENT, "run probe.traced"), key=lambda one: one.facts["penstock.attempt"])
+    (replay,) = [span for span in episode.collector.spans if span.name == "replay probe.traced"]
+    (again, _) = [
+        span for span in episode.collector.spans if span.facts.get("penstock.job.id") == episode.ids["replay"]
+    ]
+
+    assert replay.links == [(CLIENT, last.id)]
+    assert replay.trace != CLIENT
+    assert again.trace == replay.trace
+    assert again.parent == replay.id
+
+
+def test_the_jobs_of_a_batch_are_children_of_one_span(episode: Episode) -> None:
+    runs = [span for span in episode.collector.spans if span.name == "run demo.noop"]
+    (enqueue,) = [span for span in episode.collector.spans if span.name == "enqueue demo.noop"]
+
+    assert {span.facts["penstock.job.id"] for span in runs} == {episode.ids[f"batch-{one}"] for one in range(3)}
+    assert {span.parent for span in runs} == {enqueue.id}
+    assert enqueue.facts["messaging.batch.message_count"] == 3
+
+
+def test_who_asks_not_to_be_traced_is_not(episode: Episode) -> None:
+    assert episode.collector.trace(UNSAMPLED) == []
+
+
+def test_a_server_that_a_task_calls_is_told_the_trace(episode: Episode) -> None:
+    told = [call["traceparent"].split("-") for call in episode.collector.called if "traceparent" in call]
+    calls = [span for span in episode.collector.spans if span.name == "GET" and span.kind == "SPAN_KIND_CLIENT"]
+
+    assert {(trace, span) for _, trace, span, _ in told} >= {(span.trace, span.id) for span in calls}
+    assert len(calls) == 4
+
+
+def test_a_request_is_one_span_named_by_its_route(episode: Episode) -> None:
+    served = [span for span in episode.collector.spans if span.kind == "SPAN_KIND_SERVER"]
+
+    assert {"GET /api/v1/jobs", "PUT /api/v1/schedules/{name}"} <= {span.name for span in served}
+    assert not [span.name for span in served if span.parent not in {"", SPAN}]
+
+
+def test_no_span_holds_a_payload_a_statement_or_an_address(episode: Episode) -> None:
+    assert episode.collector.bodies
+    assert not any(CANARY.encode() in body for body in episode.collector.bodies)
+    assert not any(b"/called" in body for body in episode.collector.bodies)
+
+
+def test_a_collector_that_is_away_holds_up_neither_a_request_nor_the_end(
+    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collecting() as gone:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", gone.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    engine = connect_to(database_url)
+    with ApiProcess(tmp_path, database_url=database_url, broker_url=broker_url) as api:
+        api.start()
+        headers = {"Authorization": f"Bearer {new_key(engine)}"}
+        with httpx.Client(base_url=api.url, headers=headers, trust_env=False) as client:
+            for _ in range(20):
+                assert client.post("/api/v1/jobs", json={"task": "demo.noop"}).status_code == 202
+        eventually(lambda: "spans_not_exported" in api.log.read_text(), 60, "it is said that the collector is away")
+        began = time.monotonic()
+        assert api.stop(), "it ended by itself"
+    engine.dispose()
+
+    assert time.monotonic() - began < 15
+    assert gone.url.removeprefix("http://") not in api.log.read_text()

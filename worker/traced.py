@@ -1,0 +1,183 @@
+"""Spans of attempts, and of the SQL and HTTP that a task does in one. Imported only where traces are on.
+
+The calls of psycopg and httpcore (on which httpx stands) are wrapped here, and not by OpenTelemetry's instrumentations
+of them: those are betas that go with one release of the SDK each, and they tell whole statements and addresses, which
+may hold what no trace may hold. A task may use them, or spans of its own, through the SDK's global provider.
+"""
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpcore
+import psycopg
+from celery import signals
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from jobs.model import Attempt
+from jobs.telemetry.otel import Tracing, chosen, context_of, ids_of, link_to, traceparent_of
+from worker.execution import Ending, How
+
+_VERBS: Final = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "COPY", "CALL", "VALUES", "LOCK", "SET", "SHOW"}
+    | {"EXPLAIN", "CREATE", "ALTER", "DROP", "TRUNCATE", "DO", "NOTIFY", "LISTEN", "ANALYZE", "VACUUM"}
+)
+_FAILED: Final = (How.ERRED, How.GAVE_UP, How.TIMED_OUT)
+_CLIENT_ERROR: Final = 400
+
+_begin: Final = threading.Lock()
+_here: dict[int, Tracing] = {}
+"""The traces of this process, by its pid: a thread that exports does not outlive a fork."""
+
+
+def _tracing() -> Tracing:
+    with _begin:
+        found = _here.get(os.getpid())
+        if found is None:
+            _here.clear()
+            found = _here[os.getpid()] = Tracing("worker")
+    return found
+
+
+def close(**_: Any) -> None:
+    """Hand the last spans of this process to the collector, within a bounded time."""
+    found = _here.pop(os.getpid(), None)
+    if found is not None:
+        found.close()
+
+
+def install() -> None:
+    """Have tasks traced in this process and in those that it forks."""
+    psycopg.Cursor.execute = _sql(psycopg.Cursor.execute)  # type: ignore[method-assign]  # the seam that psycopg leaves
+    psycopg.Cursor.executemany = _sql(psycopg.Cursor.executemany)  # type: ignore[method-assign]  # the same
+    psycopg.AsyncCursor.execute = _async_sql(psycopg.AsyncCursor.execute)  # type: ignore[method-assign]  # the same
+    httpcore.ConnectionPool.handle_request = _http(httpcore.ConnectionPool.handle_request)  # type: ignore[method-assign]  # the same
+    asynchronous = httpcore.AsyncConnectionPool
+    asynchronous.handle_async_request = _async_http(asynchronous.handle_async_request)  # type: ignore[method-assign]  # the same
+    signals.worker_process_shutdown.connect(close, weak=False)
+
+
+def attempt(one: Attempt, run: Callable[[], Ending]) -> Ending:
+    """Return what `run` returns, under a span of the attempt that goes on where the request's trace was."""
+    links = [link_to(one.job_id, one.number - 1, one.traceparent)] if one.number > 1 else []
+    facts: dict[str, Any] = {
+        "penstock.job.id": str(one.job_id),
+        "penstock.attempt": one.number,
+        "penstock.task": one.task,
+        "penstock.queue": one.queue,
+        "penstock.tenant": one.tenant,
+        "penstock.wait_seconds": (one.started_at - one.run_at).total_seconds(),
+    }
+    with chosen(ids_of(one.job_id, one.number, one.traceparent)):
+        name = f"run {one.task}"
+        span = _tracing().tracer.start_span(name, context_of(one.traceparent), SpanKind.CONSUMER, facts, links)
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        ending = run()
+        span.set_attribute("penstock.ended", ending.how.value)
+        if ending.how in _FAILED:
+            # The type alone: a message may quote the payload. It is kept with the attempt.
+            span.set_status(StatusCode.ERROR, ending.failure.type if ending.failure else None)
+    return ending
+
+
+def _is_idle() -> bool:
+    """Tell whether nobody asks what happens here: outside of an attempt, or in one that is not sampled."""
+    return not trace.get_current_span().is_recording()
+
+
+@contextmanager
+def _calling(name: str, facts: dict[str, Any]) -> Iterator[Span]:
+    start = _tracing().tracer.start_as_current_span
+    with start(name, None, SpanKind.CLIENT, facts, record_exception=False, set_status_on_exception=False) as span:
+        try:
+            yield span
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
+
+
+# SQL: the verb and where, never the statement
+
+
+def _sql(plain: Any) -> Any:
+    @functools.wraps(plain)
+    def execute(cursor: Any, query: Any, *more: Any, **options: Any) -> Any:
+        if _is_idle():
+            return plain(cursor, query, *more, **options)
+        with _calling(*_of_statement(cursor, query)):
+            return plain(cursor, query, *more, **options)
+
+    return execute
+
+
+def _async_sql(plain: Any) -> Any:
+    @functools.wraps(plain)
+    async def execute(cursor: Any, query: Any, *more: Any, **options: Any) -> Any:
+        if _is_idle():
+            return await plain(cursor, query, *more, **options)
+        with _calling(*_of_statement(cursor, query)):
+            return await plain(cursor, query, *more, **options)
+
+    return execute
+
+
+def _of_statement(cursor: Any, query: Any) -> tuple[str, dict[str, Any]]:
+    text = query.decode(errors="replace") if isinstance(query, bytes) else query
+    words = text.split(None, 1) if isinstance(text, str) else []
+    verb = words[0].upper() if words and words[0].upper() in _VERBS else "SQL"
+    where = cursor.connection.info
+    facts = {"db.system.name": "postgresql", "db.operation.name": verb, "db.namespace": where.dbname}
+    return verb, facts | {"server.address": where.host, "server.port": where.port}
+
+
+# HTTP: the method and the host, never path, query or headers
+
+
+def _http(plain: Any) -> Any:
+    @functools.wraps(plain)
+    def handle(pool: Any, request: httpcore.Request) -> httpcore.Response:
+        if _is_idle():
+            return plain(pool, request)  # type: ignore[no-any-return]  # httpcore's own
+        with _calling(*_of_request(request)) as span:
+            _carry_on(span, request)
+            return _judged(span, plain(pool, request))
+
+    return handle
+
+
+def _async_http(plain: Any) -> Any:
+    @functools.wraps(plain)
+    async def handle(pool: Any, request: httpcore.Request) -> httpcore.Response:
+        if _is_idle():
+            return await plain(pool, request)  # type: ignore[no-any-return]  # httpcore's own
+        with _calling(*_of_request(request)) as span:
+            _carry_on(span, request)
+            return _judged(span, await plain(pool, request))
+
+    return handle
+
+
+def _of_request(request: httpcore.Request) -> tuple[str, dict[str, Any]]:
+    method, url = request.method.decode("ascii", "replace"), request.url
+    facts: dict[str, Any] = {"http.request.method": method, "url.scheme": url.scheme.decode("ascii", "replace")}
+    facts["server.address"] = url.host.decode("ascii", "replace")
+    if url.port is not None:
+        facts["server.port"] = url.port
+    return method, facts
+
+
+def _carry_on(span: Span, request: httpcore.Request) -> None:
+    """Tell the server the trace, unless the task has told it one."""
+    if all(name.lower() != b"traceparent" for name, _ in request.headers):
+        request.headers.append((b"traceparent", traceparent_of(span).encode()))
+
+
+def _judged(span: Span, response: httpcore.Response) -> httpcore.Response:
+    span.set_attribute("http.response.status_code", response.status)
+    if response.status >= _CLIENT_ERROR:
+        span.set_status(StatusCode.ERROR)
+    return response
