@@ -17,6 +17,7 @@ from api.edge import Edge
 from api.fast_lane import FastLane
 from api.gate import Gate, Lane
 from api.group_commit import GroupCommit
+from api.leaving import leave_late
 from api.line import Line
 from api.patience import PATIENCE
 from api.quota import Quotas
@@ -172,6 +173,7 @@ def _lifespan(
         limits = (settings.connections_limit, settings.receive_timeout_seconds)
         doorway = app.state.doorway = Doorway(*limits, app.front, app.state.lookout, instruments)
         doorway.sweep()
+        leave_late(app.state.readiness, settings.api_drain_seconds)
         yield {"doorway": doorway}
         doorway.close()
         await asyncio.to_thread(commits.close)

@@ -28,12 +28,22 @@ class Readiness:
         self._head = head()
         self._broker = Dependency(ok=False, detail="not looked at yet")
         self._looked_at = float("-inf")
+        self.is_leaving = False
+
+    def leave(self) -> None:
+        """Be not ready from now on: the process is about to stop."""
+        self.is_leaving = True
 
     def look(self) -> View:
         """Return what is there now; ready means that jobs can be accepted."""
         database, schema, alive = self._look_at_database()
-        dependencies = {"postgresql": database, "schema": schema, "broker": self._look_at_broker()}
-        ready = database.ok and schema.ok
+        dependencies = {
+            "postgresql": database,
+            "schema": schema,
+            "broker": self._look_at_broker(),
+            "accepting": self._accepting(),
+        }
+        ready = database.ok and schema.ok and not self.is_leaving
         return View(status="ready" if ready else "not_ready", dependencies=dependencies, workers_alive=alive)
 
     def silence(self) -> View:
@@ -41,9 +51,17 @@ class Readiness:
         hangs = Dependency(ok=False, detail="does not answer in time")
         return View(
             status="not_ready",
-            dependencies={"postgresql": hangs, "schema": hangs, "broker": self._broker},
+            dependencies={
+                "postgresql": hangs,
+                "schema": hangs,
+                "broker": self._broker,
+                "accepting": self._accepting(),
+            },
             workers_alive=None,
         )
+
+    def _accepting(self) -> Dependency:
+        return Dependency(ok=not self.is_leaving, detail="is stopping" if self.is_leaving else None)
 
     def _look_at_database(self) -> tuple[Dependency, Dependency, int | None]:
         try:

@@ -13,6 +13,15 @@ class ApiSettings(BaseSettings):
 
     api_host: Annotated[str, Field(description="The address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535, description="The port that the API listens on")] = 8000
+    api_drain_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=3600,
+            description="How long a stopping API still listens while /ready says that it leaves; for whoever spreads "
+            "requests to hear of it",
+        ),
+    ] = 0.0
     api_processes: Annotated[int, Field(ge=1, le=64, description="Processes that share the port")] = 1
     body_limit_bytes: Annotated[
         int, Field(ge=1024, le=16_777_216, description="The largest request body, batches excepted")

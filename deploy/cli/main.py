@@ -6,7 +6,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deploy.cli import catalogue, database, looking, operating, processes, schedules, screen, steering, submitting
+from deploy.cli import (
+    catalogue,
+    database,
+    health,
+    looking,
+    operating,
+    processes,
+    schedules,
+    screen,
+    steering,
+    submitting,
+)
 from deploy.cli.errors import REFUSED
 from jobs.errors import PenstockError
 
@@ -31,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (submitting, looking, steering, operating, schedules, catalogue, processes, database):
+for part in (submitting, looking, steering, operating, schedules, catalogue, processes, health, database):
     app.add_typer(part.app)
 
 

@@ -2,6 +2,9 @@
 
 import time
 
+import httpx
+
+from deploy.stack.ports import free_port
 from jobs.state import JobState
 from tests.conformance.plant import Plant
 
@@ -66,3 +69,21 @@ def test_a_worker_says_hello_and_goodbye(plant: Plant) -> None:
 
         assert [(row["queues"], row["slots"], row["stopped_at"]) for row in alive] == [([crew.lane], 3, None)]
         assert plant.ask(query, name=f"{name}.%")[0]["stopped_at"] is not None
+
+
+def test_a_draining_worker_lives_and_is_not_ready(plant: Plant) -> None:
+    port = free_port()
+    with plant.crew(worker_concurrency=1, drain_seconds=60, worker_metrics_port=port) as crew:
+        job_id = plant.submit("probe.long_first", crew.lane, seconds=600)
+        plant.running(job_id)
+        plant.until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200, "it is ready")
+
+        crew.worker.kill("SIGTERM")
+
+        plant.until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 503, "it is not ready")
+        left = httpx.get(f"http://127.0.0.1:{port}/ready").json()["dependencies"]
+        alive = httpx.get(f"http://127.0.0.1:{port}/health").status_code
+        plant.cancel(job_id)
+        crew.worker.ended(60)
+
+    assert (left["accepting"], left["postgresql"], alive) == (False, True, 200)

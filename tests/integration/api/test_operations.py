@@ -73,7 +73,7 @@ def test_a_process_that_can_serve_names_what_it_needs(person: Person) -> None:
     assert answer.json() == {
         "status": "ready",
         "dependencies": {
-            name: {"ok": True, "detail": None} for name in ("postgresql", "schema", "broker")
+            name: {"ok": True, "detail": None} for name in ("postgresql", "schema", "broker", "accepting")
         },
         "workers_alive": answer.json()["workers_alive"],
     }  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import Engine
 
@@ -107,3 +108,35 @@ def test_a_hung_postgresql_does_not_keep_a_process_from_stopping(
     assert served.process.exit_code in {0, -15}
     clean(served)
     person.http.close()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_process_that_leaves_is_not_ready_long_before_it_stops_listening(
+    database_url: str, broker_url: str, tmp_path: Path, directly: Engine, processes: int
+) -> None:
+    with Served(database_url, broker_url, tmp_path, api_processes=processes, api_drain_seconds=600) as served:
+        person = someone(served, directly)
+        before = httpx.get(f"{served.url}/ready", timeout=20).status_code
+
+        served.process.kill("SIGTERM")
+
+        # Each connection is a new one, and may meet either process.
+        for _ in range(5):
+            eventually(lambda: httpx.get(f"{served.url}/ready", timeout=20).status_code == 503, 20, "it is not ready")
+        left = httpx.get(f"{served.url}/ready", timeout=20).json()["dependencies"]
+        answers = [httpx.get(f"{served.url}/health", timeout=20).status_code, person.submit().status_code]
+        impatient(served.process.pid)
+        served.process.wait(20)
+
+    assert (before, answers) == (200, [200, 202])
+    assert left["accepting"] == {"ok": False, "detail": "is stopping"}
+    assert left["postgresql"]["ok"] is True
+    clean(served)
+    person.http.close()
+
+
+def impatient(pid: int) -> None:
+    """Ask again, each process: the wait is over then."""
+    main = psutil.Process(pid)
+    for process in [main, *main.children(recursive=True)]:
+        process.terminate()
