@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, select, text, union_all
+from sqlalchemy import Connection, RowMapping, Select, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from jobs import registry
+from jobs import census, registry
 from jobs.model import id_before
-from jobs.state import JobState
+from jobs.state import UNFINISHED, JobState
 from jobs.tables import jobs, paused_queues
 
 RATE_SPAN: Final = timedelta(minutes=1)
@@ -59,22 +59,6 @@ class Queue:
     """Of all its workers, whatever queue their jobs came from."""
 
 
-def unfinished_query() -> Select[Any]:
-    """Return the query that counts unfinished jobs by queue and state, each part by its own partial index.
-
-    So the answer costs what is unfinished, however much has been finished.
-    """
-    parts = (
-        "state = 'running'",
-        "state IN ('scheduled', 'retrying')",
-        "state = 'queued' AND rung_at IS NULL",
-        "state = 'queued' AND rung_at IS NOT NULL",
-    )
-    columns = (jobs.c.queue, jobs.c.state)
-    counted = select(*columns, func.count().label("count"), func.min(jobs.c.run_at).label("oldest")).group_by(*columns)
-    return select(union_all(*(counted.where(text(part)) for part in parts)).subquery())
-
-
 def newest_query(since: datetime) -> Select[Any]:
     """Return the query for how many of the newest jobs each queue got since then, and since when these were made."""
     newest = select(jobs.c.queue, jobs.c.created_at).where(jobs.c.id > id_before(since), jobs.c.created_at > since)
@@ -83,7 +67,10 @@ def newest_query(since: datetime) -> Select[Any]:
 
 
 def look(connection: Connection, names: Sequence[str]) -> list[Queue]:
-    """Return the queues of these `names`, in their order, and then all others in which there is something."""
+    """Return the queues of these `names`, in their order, and then all others in which there is something.
+
+    It costs the same however many jobs there are; see `jobs.census` for how exact the longest wait is.
+    """
     now: datetime = connection.scalars(select(func.clock_timestamp())).one()
     found = {name: Queue(name) for name in names}
 
@@ -92,10 +79,12 @@ def look(connection: Connection, names: Sequence[str]) -> list[Queue]:
 
     for name, row in paused(connection).items():
         queue(name).paused_at, queue(name).paused_by = row["paused_at"], row["paused_by"]
-    for name, state, count, oldest in connection.execute(unfinished_query()):
-        queue(name).counts[JobState(state)] += count
-        if state == JobState.QUEUED:
-            queue(name).oldest_at = min(filter(None, (queue(name).oldest_at, oldest)))
+    for one in census.count(connection):
+        if one.now and one.state in UNFINISHED:
+            queue(one.queue).counts[JobState(one.state)] += one.now
+    for name, seconds in census.longest_waits(connection, list(found)).items():
+        if found[name].counts[JobState.QUEUED]:
+            found[name].oldest_at = now - timedelta(seconds=seconds)
     _add_intake(connection, now, found)
     for worker in registry.everybody(connection):
         if worker["is_alive"]:
