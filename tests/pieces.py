@@ -6,7 +6,8 @@ What the tests of a piece have in common, such as a worker that serves them all,
 pytest-xdist do nothing here: version 3.8 writes them into an attribute that pytest 9.2 does not read any more.
 """
 
-from typing import Final
+from collections import OrderedDict
+from typing import Any, Final
 
 from xdist.scheduler import LoadScopeScheduling
 
@@ -14,6 +15,19 @@ from tests.services.brokers import BROKERS
 
 CONFORMANCE: Final = "tests/conformance/"
 OWN_BROKER: Final = "tests/conformance/test_broker_"
+SECONDS: Final = {
+    "tests/integration/test_bench_smoke": 60.0,
+    "tests/integration/failpoints/test_beat_repairs": 50.0,
+    "tests/acceptance/test_stack": 8.0,
+    "tests/acceptance/": 40.0,
+    "tests/chaos/test_smoke": 30.0,
+    "tests/integration/failpoints/": 12.0,
+    "tests/conformance/": 4.0,
+    "tests/integration/cli/test_terminal": 5.0,
+    "tests/integration/docs/": 20.0,
+    "tests/integration/api/test_openapi": 2.0,
+}
+"""About how long a test takes, where that is long; the first that fits. Tests not named here are quick."""
 
 
 def piece(nodeid: str) -> str:
@@ -24,8 +38,29 @@ def piece(nodeid: str) -> str:
     return f"{rings[0]} on {brokers[0]}" if brokers and rings else file
 
 
+def weight(name: str, tests: int) -> float:
+    """Return about how many seconds a piece of so many tests takes."""
+    return tests * next((seconds for start, seconds in SECONDS.items() if name.startswith(start)), 0.5)
+
+
+class Heaviest(OrderedDict[str, dict[str, bool]]):
+    """Pieces that wait. The scheduler takes the first, and that is the heaviest: none is left for the end."""
+
+    def popitem(self, last: bool = True) -> tuple[str, dict[str, bool]]:
+        """Return the heaviest piece and forget it; the last one as ever."""
+        if last:
+            return super().popitem()
+        name = max(self, key=lambda one: weight(one, len(self[one])))
+        return name, self.pop(name)
+
+
 class PieceScheduling(LoadScopeScheduling):
-    """Hands out whole pieces, the one with the most tests first."""
+    """Hands out whole pieces, the heaviest first."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Schedule as pytest-xdist does."""
+        super().__init__(*args, **options)
+        self.workqueue = Heaviest()
 
     def _split_scope(self, nodeid: str) -> str:
         return piece(nodeid)

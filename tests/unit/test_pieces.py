@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pieces import piece
+from tests.pieces import Heaviest, piece
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,13 @@ from tests.pieces import piece
 )
 def test_a_test_belongs_to_its_file_and_in_the_conformance_ring_to_its_broker(nodeid: str, whole: str) -> None:
     assert piece(nodeid) == whole
+
+
+def test_the_heaviest_piece_is_handed_out_first_however_few_tests_it_has() -> None:
+    queue = Heaviest()
+    for name, count in (("tests/unit/a", 20), ("tests/acceptance/b", 2), ("tests/unit/c", 30)):
+        queue[name] = {str(number): False for number in range(count)}
+
+    handed_out = [queue.popitem(last=False)[0] for _ in range(3)]
+
+    assert handed_out == ["tests/acceptance/b", "tests/unit/c", "tests/unit/a"]
