@@ -1,27 +1,21 @@
 """Where RabbitMQ's programs are, and how they get onto a Debian machine without being installed on it.
 
-`apt-get download` and `dpkg -x` need no root and leave no service behind; the tree can simply be removed. Debian's
-`erl` has its own folder written into it, so that is rewritten (the variable ERL_ROOTDIR is ignored).
+Debian's `erl` has its own folder written into it, so that is rewritten (the variable ERL_ROOTDIR is ignored).
 """
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from deploy.stack.account import SHARED_ROOT
-from deploy.stack.announce import complain
-from deploy.stack.errors import NotInstalled
-from deploy.stack.home import ROOT
+from deploy.stack import debian
 
 SYSTEM = Path("/")
 LIBRARY = "usr/lib/rabbitmq/lib"
 ERLANG = "usr/lib/erlang"
 PACKAGE = "rabbitmq-server"
 CURE = f"as root: apt-get install {PACKAGE}; or set BROKER_URL, or use BROKER=valkey"
+PACKAGES: Final = debian.Packages("RabbitMQ", [PACKAGE], "32 MB", CURE)
 
 
 @dataclass(frozen=True)
@@ -47,23 +41,13 @@ def find_or_install(system: Path = SYSTEM, unpacked: Path | None = None) -> Rabb
 
     Raises `NotInstalled` with the cure where that cannot be done.
     """
-    unpacked = unpacked or cache()
-    found = find(system) or find(unpacked)
-    if found:
-        return found
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise NotInstalled(f"no RabbitMQ found, and this is no Debian to get it from; {CURE}")
-    complain(f"RabbitMQ is not installed: unpacking Debian's packages into {unpacked} (32 MB, once)")
-    unpack(unpacked)
-    found = find(unpacked)
-    if not found:
-        raise NotInstalled(f"Debian's packages hold no RabbitMQ that this could find; {CURE}")
-    return found
+    found = find(system)
+    return found or debian.find_or_unpack(PACKAGES, unpacked or cache(), find, adapt=_rewrite_erlang)
 
 
 def cache() -> Path:
-    """Return the folder for unpacked packages; root's is where the account of its servers can reach it."""
-    return SHARED_ROOT / "penstock-rabbitmq" if os.geteuid() == 0 else ROOT / ".run" / "cache" / "rabbitmq"
+    """Return the folder for unpacked packages."""
+    return debian.cache("rabbitmq")
 
 
 def unpack(into: Path, status: Path | None = None) -> None:
@@ -71,49 +55,12 @@ def unpack(into: Path, status: Path | None = None) -> None:
 
     `status` is dpkg's list of what is installed, when it is not the machine's own. Raises `NotInstalled`.
     """
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="penstock-apt-") as apt_folder:
-        packages = _download(Path(apt_folder), status)
-        half = Path(tempfile.mkdtemp(prefix=f"{into.name}.", dir=into.parent))
-        for package in packages:
-            _run(["dpkg", "-x", package, half], Path(apt_folder))
-    _rewrite_erlang(half / ERLANG, into / ERLANG)
-    half.chmod(0o755)
-    shutil.rmtree(into, ignore_errors=True)
-    half.rename(into)
-
-
-def _download(folder: Path, status: Path | None) -> list[Path]:
-    """Download the missing packages, by lists of our own: the machine's may be absent or old."""
-    for name in ("lists/partial", "cache/archives/partial", "packages"):
-        (folder / name).mkdir(parents=True)
-    options = {"Dir::State::Lists": folder / "lists", "Dir::Cache": folder / "cache", "Debug::NoLocking": "1"}
-    if status:
-        options["Dir::State::status"] = status
-    apt = ["apt-get", "-qq", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
-    _run([*apt, "update"], folder)
-    plan = _run([*apt, "--simulate", "--no-install-recommends", "install", PACKAGE], folder)
-    names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
-    _run([*apt, "download", *names], folder / "packages")
-    return sorted((folder / "packages").glob("*.deb"))
-
-
-def _run(command: Sequence[str | Path], folder: Path) -> str:
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise NotInstalled(f"{command[0]} could not bring RabbitMQ: {done.stderr.strip()}\n{CURE}")
-    return done.stdout
+    debian.unpack(PACKAGES, into, status=status, adapt=_rewrite_erlang)
 
 
 def _rewrite_erlang(tree: Path, final: Path) -> None:
-    """Replace Debian's folder by `final` in the scripts under `tree`."""
+    """Replace Debian's folder by the final one in the scripts of the tree."""
+    tree, final = tree / ERLANG, final / ERLANG
     for script in [*tree.glob("bin/*"), *tree.glob("erts-*/bin/*")]:
         if script.is_file() and not script.is_symlink() and script.read_bytes()[:2] == b"#!":
             script.write_text(script.read_text().replace(f"/{ERLANG}", str(final)))
