@@ -15,6 +15,7 @@ from jobs import census, registry
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
 from jobs.planning import store
+from jobs.queues import paused
 from jobs.state import FINAL, JobState
 from jobs.telemetry.contract import OTHER, PREFIX, row
 
@@ -82,6 +83,8 @@ class Stored(Collector):
         serving = registry.count_alive_by_queue(connection)
         yield _family("workers_alive", {(): registry.count_alive(connection)})
         yield _family("queue_workers", {(queue,): serving.get(queue, 0) for queue in self._queues})
+        held = paused(connection)
+        yield _family("queue_paused", {(queue,): int(queue in held) for queue in self._queues})
         until = store.until_next_due(connection)
         yield _family("schedules_overdue_seconds", {(): 0.0 if until is None else max(0.0, -until)})
         yield _family("database_bytes", {(): connection.scalar(_SIZE) or 0})

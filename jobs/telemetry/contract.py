@@ -159,6 +159,7 @@ CONTRACT: Final = (
     ),
     _stored("workers_alive", "gauge", (), "workers", "Workers seen in the last 30 s"),
     _stored("queue_workers", "gauge", ("queue",), "workers", "Workers seen in the last 30 s that serve the queue"),
+    _stored("queue_paused", "gauge", ("queue",), "1", "1: somebody has paused the queue; 0: it is open"),
     _stored(
         "schedules_overdue_seconds", "gauge", (), "seconds",
         "For how long the schedule that is overdue the longest has waited for beat; 0: none is",

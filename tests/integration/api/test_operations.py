@@ -248,6 +248,14 @@ def test_a_process_that_is_told_to_count_nothing_serves_and_tells_what_postgresq
         assert metric(person, "build_info")
 
 
+def test_a_paused_queue_shows(person: Person) -> None:
+    assert set(metric(person, "queue_paused").values()) == {0}
+
+    person.post("/queues/bulk/pause")
+
+    assert {labels for labels, value in metric(person, "queue_paused").items() if value} == {("bulk",)}
+
+
 def test_label_values_come_from_the_code_and_never_from_a_request(person: Person) -> None:
     wish: dict[str, Any] = {"task": "nobody.knows", "queue": "nowhere"}
     assert person.post("/jobs", json=wish).status_code == 422
