@@ -37,10 +37,17 @@ def turns(stack: Penstock, options: Options, client: str, home: Path, tell: Call
     found: dict[str, Rounds] = {name: {side: [] for side in SIDES} for name in parts}
     for number in range(1, options.rounds + 1):
         for name, measure in parts.items():
-            for side, settings in SIDES.items():
+            for side in _order(number):
                 tell(f"cost, {name}, round {number} of {options.rounds}: {side}")
-                found[name][side].append(_turn(stack, settings, measure))
+                found[name][side].append(_turn(stack, SIDES[side], measure))
     return found
+
+
+def _order(number: int) -> list[str]:
+    """The sides, another one first in each round: a machine that warms up or tires favours none."""
+    sides = list(SIDES)
+    first = number % len(sides)
+    return sides[first:] + sides[:first]
 
 
 def _turn(stack: Penstock, settings: Mapping[str, str], measure: Callable[[], Round]) -> Round:
