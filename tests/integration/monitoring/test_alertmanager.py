@@ -9,10 +9,10 @@ import yaml
 
 from deploy.stack.home import ROOT
 from tests.services.monitoring import programs, run
+from tests.services.rules import alerts
 
 FILE = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
-RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
-ALERTS = {name for file in RULES for name in re.findall(r"- alert: (\w+)", file.read_text())}
+ALERTS = {rule["alert"] for rule in alerts()}
 
 
 def configuration() -> Any:

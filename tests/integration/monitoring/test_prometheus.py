@@ -12,36 +12,13 @@ import yaml
 from deploy.stack.home import ROOT
 from tests.services.monitoring import programs, run
 from tests.services.promql import known, named, unknown
+from tests.services.rules import RULE_FILES, alerts, recorded, rules
 from tests.unit.docs.pages import blocks, prose
 
 HERE = ROOT / "deploy" / "prometheus"
 RUNBOOK = ROOT / "docs" / "runbook"
-RULE_FILES = sorted((HERE / "rules").glob("*.yml"))
 TEST_FILES = sorted((HERE / "tests").glob("*.yml"))
 SEVERITIES = {"page", "ticket"}
-
-
-@cache
-def rules() -> list[dict[str, Any]]:
-    """Return every rule of every file."""
-    groups = [group for file in RULE_FILES for group in yaml.safe_load(file.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def alerts() -> list[dict[str, Any]]:
-    return [rule for rule in rules() if "alert" in rule]
-
-
-def recorded() -> dict[str, set[str]]:
-    """Return the series that rules record, with the labels that they have."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for rule in rules():
-        if "record" in rule:
-            found[rule["record"]] |= named(rule["expr"]).grouping | set(rule.get("labels", ()))
-    for name in found:  # made of other recorded series, by operators that keep their labels
-        sources = [one for rule in rules() if rule.get("record") == name for one in named(rule["expr"]).metrics]
-        found[name] |= set[str]().union(*(found[source] for source in sources if source in found))
-    return found
 
 
 @cache
