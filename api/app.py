@@ -20,10 +20,11 @@ from api.group_commit import GroupCommit
 from api.leaving import leave_late
 from api.line import Line
 from api.patience import PATIENCE
+from api.profiler import Profiler
 from api.quota import Quotas
 from api.readiness import Readiness
 from api.replays import replay
-from api.routes import dead_letters, events, jobs, operations, queues, schedules
+from api.routes import dead_letters, diagnostics, events, jobs, operations, queues, schedules
 from api.routes import tasks as task_routes
 from api.routes.operations import READY_WITHIN
 from api.scrape import Scrape
@@ -149,6 +150,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
     app.state.intake = Intake(catalogue, tasks.queues)
     app.state.readiness = Readiness(engines.aside, url)
     stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
+    app.state.profiler = Profiler()
     app.state.scrape = Scrape(instruments.registry, stored)
     _furnish(app, engines, database, settings.longest_wait_seconds)
     app.state.replays = partial(traced.replay if traced else replay, engines.desk)
@@ -176,6 +178,7 @@ def _lifespan(
         leave_late(app.state.readiness, settings.api_drain_seconds)
         yield {"doorway": doorway}
         doorway.close()
+        app.state.profiler.close()
         await asyncio.to_thread(commits.close)
         await asyncio.to_thread(dispatcher.close)
         for sever in hang_up:
@@ -204,7 +207,7 @@ def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_w
 def _route(app: Front, instruments: Instruments, traced: Callable[[ASGIApp], ASGIApp] | None) -> None:
     """Lead each request past the gate to its route."""
     app.include_router(jobs.hot)
-    for module in (jobs, events, dead_letters, queues, schedules, task_routes, operations):
+    for module in (jobs, events, dead_letters, queues, schedules, task_routes, operations, diagnostics):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

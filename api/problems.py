@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
+from api.profiler import ProfilerMissing, ProfileRunning
 from jobs import errors
 from jobs.calendar.refusal import InvalidTiming
 from jobs.database import is_passing
@@ -89,6 +90,8 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.ReadOnly: Problem("read-only", 409, "This is not edited here"),
     errors.PreconditionFailed: Problem("precondition-failed", 412, "It is not what you know"),
     errors.StaleTransition: Problem("wrong-state", 409, "The job's state does not allow this"),
+    ProfileRunning: Problem("profile-running", 409, "A profile is being taken"),
+    ProfilerMissing: Problem("not-installed", 501, "The profiler is not installed"),
     errors.UniqueKeyTaken: Problem("unique-key-taken", 409, "An unfinished job holds this unique key"),
     BodyTooLarge: Problem("body-too-large", 413, "The body is too large"),
     RequestTimeout: Problem("request-timeout", 408, "The request took too long to arrive"),

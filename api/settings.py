@@ -54,6 +54,9 @@ class ApiSettings(BaseSettings):
     requests_per_minute: Annotated[
         int, Field(ge=0, le=1_000_000, description="Requests that a tenant may make to one process; 0: any number")
     ] = 0
+    diagnostics: Annotated[
+        bool, Field(description="Let whoever has an API key take a CPU profile at /diagnostics/profile")
+    ] = False
     readers_limit: Annotated[
         int, Field(ge=1, le=100_000, description="Long polls and event streams of one process before others get 503")
     ] = 1000

@@ -57,6 +57,7 @@ _MEANING: Mapping[int, str] = {
     415: "The body is not plain JSON",
     422: "Some part of the request is not acceptable; nothing was stored",
     429: "The tenant has made as many requests as it may. Retry-After says when the next one is taken",
+    501: "This API was installed without it",
     503: "A dependency is away, or too much is waiting; nothing was stored. Retry-After says when to come back",
 }
 

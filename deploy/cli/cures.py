@@ -37,6 +37,8 @@ CURES: Final[Mapping[str, str]] = {
     "backlog-full": "Nothing was stored; try again when more workers run.",
     "busy": "Nothing was stored; try again in a moment.",
     "unavailable": "Nothing was stored; try again in a moment.",
+    "profile-running": "Wait for the other profile to end.",
+    "not-installed": "Install penstock[diagnostics] where the API runs.",
     "internal-error": "Look into the API's log for the request id.",
 }
 
