@@ -39,7 +39,7 @@ from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError
 from jobs.model import JobId
 from jobs.release import release_version
-from jobs.telemetry import logs, traces
+from jobs.telemetry import logs, reports, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.pools import watch
@@ -113,8 +113,18 @@ class Engines(NamedTuple):
         )
 
 
-def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSettings, *, traced: Any = None) -> Front:
-    """Return the application; nothing connects before it starts. `traced` is `api.traced`, where traces are on."""
+def create(
+    settings: ApiSettings,
+    database: DatabaseSettings,
+    tasks: TaskSettings,
+    *,
+    traced: Any = None,
+    parting: Sequence[Callable[[], None]] = (),
+) -> Front:
+    """Return the application; nothing connects before it starts. `traced` is `api.traced`, where traces are on.
+
+    `parting` is done last, when the process stops.
+    """
     if tasks.broker_url is None:
         raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     url = tasks.broker_url.get_secret_value()
@@ -137,7 +147,7 @@ def create(settings: ApiSettings, database: DatabaseSettings, tasks: TaskSetting
         title="Penstock",
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
-        lifespan=_lifespan(engines, dispatcher, commits, instruments, traced.close if traced else None),
+        lifespan=_lifespan(engines, dispatcher, commits, instruments, parting),
         generate_unique_id_function=lambda route: route.name,
         telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
@@ -163,7 +173,7 @@ def _lifespan(
     dispatcher: Dispatcher,
     commits: GroupCommit,
     instruments: Instruments,
-    last_spans: Callable[[], None] | None,
+    parting: Sequence[Callable[[], None]],
 ) -> Callable[[Front], AbstractAsyncContextManager[dict[str, Any]]]:
     hang_up = [severable(engine) for engine in engines]
 
@@ -185,8 +195,8 @@ def _lifespan(
             sever()
         for engine in engines:
             engine.dispose()
-        if last_spans:
-            await asyncio.to_thread(last_spans)
+        for last in parting:
+            await asyncio.to_thread(last)
 
     return lifespan
 
@@ -229,5 +239,7 @@ def create_app() -> Any:
     """Return the application for the settings of the environment; what uvicorn calls in each process."""
     logs.configure(logs.LogSettings(), role="api")
     failpoints.arm(failpoints.FailPointSettings())
+    reporting = reports.begin("api", reports.ReportSettings())
     traced = traces.part("api.traced", traces.TraceSettings())
-    return create(ApiSettings(), DatabaseSettings(), task_settings(), traced=traced)
+    parting = [part.close for part in (traced, reporting) if part is not None]
+    return create(ApiSettings(), DatabaseSettings(), task_settings(), traced=traced, parting=parting)

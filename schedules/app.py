@@ -8,7 +8,7 @@ from celery import Celery, signals
 from jobs import failpoints
 from jobs.database import DatabaseSettings, open_engine
 from jobs.errors import ConfigurationError
-from jobs.telemetry import logs
+from jobs.telemetry import logs, reports
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import instruments_of
 from jobs.telemetry.monitor import serve
@@ -48,7 +48,9 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         instruments=instruments,
     )
     upkeep = Upkeep(engine=engine, ringing=ringing, settings=chosen, instruments=instruments)
-    firing = Firing(engine=engine, settings=chosen, instruments=instruments)
+    monitors = reports.part("schedules.check_ins", reports.ReportSettings())
+    check_in = monitors.check_in if monitors else None
+    firing = Firing(engine=engine, settings=chosen, instruments=instruments, check_in=check_in)
     pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=chosen.upkeep_seconds)
     setattr(app, _KEPT, pulse)
 
@@ -80,6 +82,7 @@ def run() -> None:
     """Run beat until it is told to stop."""
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     logs.configure(logs.LogSettings(), role="beat")
+    reports.begin("beat", reports.ReportSettings())
     failpoints.arm(failpoints.FailPointSettings())
     discovery.load(settings().task_modules)  # before Celery imports them, which looks in fewer places
     compose(celery_app, ScheduleSettings(), settings(), DatabaseSettings())

@@ -5,7 +5,7 @@ Any number of processes may do it at once. Nothing is kept in memory between two
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -43,8 +43,10 @@ class Firing:
         settings: ScheduleSettings,
         instruments: Instruments,
         clock: Callable[[], float] = time.monotonic,
+        check_in: Callable[[Sequence[Told]], None] | None = None,
     ) -> None:
-        """Nothing is fired before `round`."""
+        """Nothing is fired before `round`; `check_in` hears of all that was decided."""
+        self._check_in = check_in
         self._clock = clock
         self._look_again_at = clock()
         self._engine = engine
@@ -106,6 +108,8 @@ class Firing:
             if told.late_seconds is not None:
                 self._instruments["schedule_lateness_seconds"].observe(max(told.late_seconds, 0.0))
         logs.info_each("occurrences", [self._line(told) for told in outcome.told])
+        if self._check_in is not None:
+            self._check_in(outcome.told)
         return len(fired)
 
     @staticmethod

@@ -75,6 +75,16 @@ def traced(self: Any, url: str, secret: str) -> int:
     return answer.status_code
 
 
+@shared_task(name="probe.leaks", max_retries=0)
+def leaks(secret: str) -> None:
+    """Fail with a secret in the error, in its cause and in a variable."""
+    kept = {"password": secret}
+    try:
+        kept[secret]
+    except KeyError as error:
+        raise ValueError(f"{kept} is wrong") from error
+
+
 @shared_task(name="probe.request", bind=True)
 def request(self: Any) -> dict[str, Any]:
     """Return what the task sees of its own job."""

@@ -15,7 +15,7 @@ from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError, DatabaseUnavailable
 from jobs.release import release_version
-from jobs.telemetry import logs, traces
+from jobs.telemetry import logs, reports, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.monitor import serve
@@ -132,9 +132,7 @@ def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> Databas
 def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
     """Hook the parts into Celery's worker and return the app."""
     parts: list[Parts] = []
-    traced = traces.part("worker.traced", traces.TraceSettings())
-    if traced:
-        traced.install()
+    traced, parting = _telling()
 
     def make(_worker: Any) -> Parts:
         parts[:] = [assemble(chosen, tasks, database, app, traced)]
@@ -155,8 +153,8 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
         parts[0].keeper.close()
         parts[0].heartbeat.close()
         parts[0].leave()
-        if traced:
-            traced.close()  # of a pool of threads; a process of the pool has closed its own
+        for last in parting:
+            last()
 
     if is_redis(str(app.conf.broker_url)):
         app.conf.broker_transport = _LIST_TRANSPORT  # survives what was pushed into the lists by hand
@@ -165,6 +163,21 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
     app.steps["worker"].update({KeeperStep, DrainStep})
     app.steps["consumer"].add(LaunchStep)
     return app
+
+
+def _telling() -> tuple[Any, list[Callable[..., None]]]:
+    """Begin to trace and to report, where that is on; return the module that traces, and what is done last.
+
+    That is done in each process of the pool as well.
+    """
+    reporting = reports.begin("worker", reports.ReportSettings())
+    traced = traces.part("worker.traced", traces.TraceSettings())
+    if traced:
+        traced.install()
+    parting = [module.close for module in (reporting, traced) if module is not None]
+    for last in parting:
+        signals.worker_process_shutdown.connect(last, weak=False)
+    return traced, parting
 
 
 def _check(consumer: Any, parts: Parts) -> Callable[[], dict[str, bool]]:

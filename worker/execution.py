@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
+import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject
 
@@ -45,6 +46,9 @@ class How(StrEnum):
     """The process died; told by the main process."""
     RELEASED = "released"
     """The worker gives the job back; told by the main process."""
+
+
+_FAILED: Final = (How.ERRED, How.GAVE_UP, How.TIMED_OUT)
 
 
 class Ending(NamedTuple):
@@ -89,12 +93,20 @@ def _run(attempt: Attempt, here: pool_process.PoolProcess) -> Ending:
             ending = Ending(How.SUCCEEDED, result=stored_result(spec, value, here.result_limit_bytes))
         except BaseException as error:  # noqa: BLE001 - a task may raise anything, and must not take the process down
             ending = _ending(error, here.task(attempt.task))
+            if logs.report is not None and ending.how in _FAILED:
+                _report(error, here.task(attempt.task), logs.report)
         finally:
             current_job.reset(token)
             job.flush()
             passed("attempt.run")
             reached("attempt.report")
         return ending._replace(measures=job.measures.taken(), dropped=job.measures.dropped)
+
+
+def _report(error: BaseException, task: Any, report: logs.Report) -> None:
+    """Report the error of an attempt, unless the task declares that it expects it."""
+    if task is None or not isinstance(error, tuple(task.throws)):
+        report(error, structlog.contextvars.get_contextvars() | {"event": "attempt_erred"})
 
 
 def _call(task: Any, arguments: dict[str, Any], attempt: Attempt) -> Any:

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import httpcore
 import psycopg
-from celery import signals
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
@@ -58,7 +57,6 @@ def install() -> None:
     httpcore.ConnectionPool.handle_request = _http(httpcore.ConnectionPool.handle_request)  # type: ignore[method-assign]  # the same
     asynchronous = httpcore.AsyncConnectionPool
     asynchronous.handle_async_request = _async_http(asynchronous.handle_async_request)  # type: ignore[method-assign]  # the same
-    signals.worker_process_shutdown.connect(close, weak=False)
 
 
 def attempt(one: Attempt, run: Callable[[], Ending]) -> Ending:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any, Final, Literal
@@ -22,6 +22,11 @@ from sqlalchemy.exc import DBAPIError
 
 request: Final[ContextVar[dict[str, Any] | None]] = ContextVar("request", default=None)
 """What is known of the HTTP request that is served here, for its lines; cheaper to set than what `about` binds."""
+
+
+Report = Callable[[BaseException, Mapping[str, Any]], None]
+report: Report | None = None
+"""Hears of each error that is logged with its exception, and what the line says; None: nobody does."""
 
 
 class LogSettings(BaseSettings):
@@ -104,6 +109,8 @@ def _with_traceback(_logger: Any, _method: str, line: MutableMapping[str, Any]) 
     error = found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):
         line["exception"] = traceback_without_values(error)
+        if report is not None and line.get("level") in {"error", "critical"}:
+            report(error, line)
     return line
 
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -29,20 +29,28 @@ class ApiProcess:
     """`python -m api`; a restart keeps its address."""
 
     def __init__(
-        self, home: Path, *, database_url: str, broker_url: str, port: int | None = None, **own: object
+        self,
+        home: Path,
+        *,
+        database_url: str,
+        broker_url: str,
+        port: int | None = None,
+        environment: Mapping[str, object] | None = None,
+        **own: object,
     ) -> None:
-        """Describe the process; `own` are its settings."""
+        """Describe the process; `own` are its settings, `environment` is as it stands."""
         self.port = port or free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.log = home / "api.log"
-        environment = surroundings(
+        surrounding = surroundings(
             DATABASE_URL=database_url,
             BROKER_URL=broker_url,
             PENSTOCK_API_HOST=LOOPBACK,
             PENSTOCK_API_PORT=self.port,
             **{f"PENSTOCK_{name.upper()}": value for name, value in own.items()},
+            **(environment or {}),
         )
-        self._child = Child("api", [sys.executable, "-m", "api"], environment=environment, log=self.log, directory=ROOT)
+        self._child = Child("api", [sys.executable, "-m", "api"], environment=surrounding, log=self.log, directory=ROOT)
 
     @property
     def pid(self) -> int | None:

@@ -14,14 +14,13 @@ from deploy.stack.valkey import ValkeyServer
 from tests.services.api_process import ApiProcess, new_key, own_database
 from tests.services.collector import Collector, Told, collecting
 from tests.services.databases import connect_to
-from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.processes import all_processes
 from tests.services.stack import eventually
 
 CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736"
 UNSAMPLED = "11112222333344445555666677778888"
 SPAN = "00f067aa0ba902b7"
 CANARY = "canary-8d1f"
-PROMPTS = {"worker": " ready.", "schedules": "beat: Starting..."}
 
 
 @dataclass
@@ -30,7 +29,6 @@ class Episode:
 
     collector: Collector
     ids: dict[str, str] = field(default_factory=dict)
-    logs: str = ""
 
     def named(self, trace: str, name: str) -> list[Told]:
         return [span for span in self.collector.trace(trace) if span.name == name]
@@ -49,41 +47,11 @@ def episode(
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": 600_000,
-            "PENSTOCK_TASK_MODULES": "tests.worker_tasks",
         }
         made = Episode(collector)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in variables.items():
-                patch.setenv(name, str(value))
-            _live(made, home, database_url, valkey_server.url)
-        made.logs = "".join(path.read_text() for path in home.glob("*.log"))
+        with all_processes(home, database_url, valkey_server.url, **variables) as running:
+            _act(made, running.client)
         yield made
-
-
-def _live(episode: Episode, home: Path, database_url: str, broker_url: str) -> None:
-    settings = {"DRAIN_SECONDS": 5, "UPKEEP_SECONDS": 0.1, "TASK_MODULES": "tests.worker_tasks"}
-    own = {f"PENSTOCK_{name}": value for name, value in settings.items()}
-    environment = surroundings(DATABASE_URL=database_url, BROKER_URL=broker_url, **own)
-    others = [
-        LocalProcess(module, [module], environment=environment, log=home / f"{module}.log", prompt=prompt)
-        for module, prompt in PROMPTS.items()
-    ]
-    api = ApiProcess(home, database_url=database_url, broker_url=broker_url, task_modules="tests.worker_tasks")
-    engine = connect_to(database_url)
-    try:
-        for process in others:
-            process.start()
-        api.start()
-        for process in others:
-            process.ready()
-        headers = {"Authorization": f"Bearer {new_key(engine)}"}
-        with httpx.Client(base_url=f"{api.url}/api/v1", headers=headers, timeout=60, trust_env=False) as client:
-            _act(episode, client)
-    finally:
-        for process in others:
-            process.teardown()
-        api.stop()
-        engine.dispose()
 
 
 def _act(episode: Episode, client: httpx.Client) -> None:

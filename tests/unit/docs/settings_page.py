@@ -24,6 +24,7 @@ from jobs.database import DatabaseSettings
 from jobs.failpoints import FailPointSettings
 from jobs.telemetry.logs import LogSettings
 from jobs.telemetry.metrics import MetricsSettings
+from jobs.telemetry.reports import ReportSettings
 from jobs.telemetry.traces import TraceSettings
 from schedules.settings import ScheduleSettings
 from tasks.library.settings import HttpSettings, SmtpSettings
@@ -44,6 +45,7 @@ CLASSES: Final = (
     ("Logs", LogSettings, "API, workers, beat"),
     ("Metrics", MetricsSettings, "API, workers, beat"),
     ("Traces", TraceSettings, "API, workers"),
+    ("Error reports", ReportSettings, "API, workers, beat"),
     ("`http.request`", HttpSettings, "workers"),
     ("`email.send`", SmtpSettings, "workers"),
 )

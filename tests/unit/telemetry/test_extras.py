@@ -5,8 +5,10 @@ import sys
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
-from jobs.telemetry import extras, traces
+from jobs.telemetry import extras, reports, traces
+from jobs.telemetry.reports import ReportSettings
 from jobs.telemetry.traces import TraceSettings
 
 EXTRAS = ("opentelemetry.exporter", "jobs.telemetry.otel", "sentry_sdk")
@@ -44,3 +46,10 @@ def test_an_extra_that_is_not_installed_is_told_and_breaks_nothing(
 def test_any_other_module_that_is_missing_is_an_error() -> None:
     with pytest.raises(ModuleNotFoundError):
         extras.load("jobs.no_such_module", needs="opentelemetry", extra="otel")
+
+
+@pytest.mark.parametrize("dsn", [None, ""])
+def test_without_a_dsn_nothing_is_reported(dsn: str | None) -> None:
+    given = None if dsn is None else SecretStr(dsn)
+
+    assert reports.begin("tests", ReportSettings(sentry_dsn=given)) is None
