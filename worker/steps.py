@@ -20,7 +20,7 @@ from celery.worker import state
 
 from jobs.errors import DatabaseUnavailable
 from jobs.failpoints import passed, reached
-from jobs.model import Failure
+from jobs.model import Attempt, Failure
 from jobs.state import Event, Outcome
 from worker.admission import Doorbell
 from worker.ears import Deaf, Ears
@@ -205,8 +205,7 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, fre
     attempt = running.attempt
     job_id = str(attempt.job_id)
     if tell:
-        about = {"name": attempt.task, "args": "()", "kwargs": "{...}", "retries": attempt.error_count}
-        tell("task-received", uuid=job_id, root_id=job_id, parent_id=None, eta=None, expires=None, **about)
+        introduce(tell, attempt)
 
     def on_accepted(pid: int, _since: float) -> None:
         reached("attempt.accept")
@@ -241,6 +240,19 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, fre
         log.exception("launch_failed", job_id=job_id)
         keeper.give_back([running])
         free(running)
+
+
+def introduce(tell: Teller, attempt: Attempt) -> None:
+    """Tell monitors of an attempt that is about to run.
+
+    Celery's monitors hold a job that was started, or has failed, to be so until they hear of a retry. Nobody told them
+    of one where the attempt before was lost with its worker, or where an operator sends a failed job to work again.
+    """
+    job_id = str(attempt.job_id)
+    if attempt.number > 1 and not attempt.error_count:
+        tell("task-retried", uuid=job_id, exception="", traceback="")
+    about = {"name": attempt.task, "args": "()", "kwargs": "{...}", "retries": attempt.error_count}
+    tell("task-received", uuid=job_id, root_id=job_id, parent_id=None, eta=None, expires=None, **about)
 
 
 def _hand_over(keeper: Keeper, running: Running, ending: Ending, point: str) -> None:
