@@ -3,6 +3,7 @@
 Any number of processes may run it at once. None waits for another: each step takes what nobody else holds.
 """
 
+import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,6 +25,8 @@ from schedules.steps import commit, tell
 log = structlog.get_logger()
 
 RESCUE_EVERY: Final = 2.0
+RESCUE_AFTER_OUTAGE: Final = 5.0
+"""Seconds after PostgreSQL was away in which no lease is called overdue: its workers could not extend it either."""
 PRUNE_EVERY: Final = 60.0
 PRUNE_AGAIN_AFTER: Final = 5.0
 """Seconds after which a step that failed is tried again."""
@@ -52,6 +55,7 @@ class Upkeep:
         self._instruments = instruments
         self._clock = clock
         self._last: dict[str, float] = {}
+        self._rescues_from = -math.inf
         self.last_round_at = clock()
 
     def round(self) -> float:
@@ -64,6 +68,7 @@ class Upkeep:
             pause = _SHORTEST_PAUSE if full else self._until_next_due()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="upkeep")
+            self._rescues_from = self._clock() + RESCUE_AFTER_OUTAGE
             pause = 1.0
         except Exception:
             log.exception("upkeep_failed")  # a row that somebody holds, or worse: the next round tries again
@@ -76,7 +81,8 @@ class Upkeep:
         """Release, rescue and expire; tell whether some step was full and should be repeated at once."""
         full = self._step("release", upkeep.release_due)
         if self._is_time("rescue", RESCUE_EVERY):
-            full |= self._step("rescue", upkeep.rescue_lost)
+            if self._clock() >= self._rescues_from:
+                full |= self._step("rescue", upkeep.rescue_lost)
             full |= self._step("expire", upkeep.expire)
         return full
 

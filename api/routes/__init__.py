@@ -58,7 +58,8 @@ _MEANING: Mapping[int, str] = {
     422: "Some part of the request is not acceptable; nothing was stored",
     429: "The tenant has made as many requests as it may. Retry-After says when the next one is taken",
     501: "This API was installed without it",
-    503: "A dependency is away, or too much is waiting; nothing was stored. Retry-After says when to come back",
+    503: "A dependency is away, or too much is waiting; nothing was stored (`outcome-unknown`: it may have been). "
+    "Retry-After says when to come back",
 }
 
 

@@ -31,7 +31,7 @@ class Kind(StrEnum):
     KILL_CHILD = "kill_child"
     """SIGKILL to a process of a worker's pool that runs a job."""
     KILL_WORKER_MAIN = "kill_worker_main"
-    """SIGKILL to a worker's main process; its children live on until they are collected with the restart."""
+    """SIGKILL to a worker's main process alone; on Linux the kernel then ends its children."""
     KILL_WORKER = "kill_worker"
     """SIGKILL to a worker's main process and all its children, as the loss of a machine."""
     KILL_API = "kill_api"

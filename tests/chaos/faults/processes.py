@@ -57,7 +57,7 @@ def _busy_child(scene: Scene, part: Part) -> tuple[int | None, UUID | None]:
 
 
 def kill_main(scene: Scene, strike: Strike) -> None:
-    """Kill the main process; what it had forked goes on until the new one starts."""
+    """Kill the main process alone; on Linux the kernel ends what it had forked."""
     part = scene.part(strike.fault)
     note_part(scene, strike, part)
     if part.pid is None:

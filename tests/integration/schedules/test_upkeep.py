@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kombu import Connection
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from deploy.stack.ports import free_port
 from deploy.stack.valkey import ValkeyServer
@@ -22,6 +22,8 @@ from tasks.publisher import DoorbellPublisher
 from tasks.topology import depth, transport_options
 from tests.factories import new_job, submission
 from tests.services.brokers import each_broker
+from tests.services.databases import connect_to
+from tests.services.proxy import Proxy
 
 QUEUES = ("default", "bulk")
 WINDOW = 1000
@@ -47,18 +49,18 @@ def clock() -> Clock:
     return Clock()
 
 
-Make = Callable[[str], Upkeep]
+Make = Callable[..., Upkeep]
 
 
 @pytest.fixture
 def make(engine: Engine, clock: Clock) -> Iterator[Make]:
     publishers: list[DoorbellPublisher] = []
 
-    def at(url: str) -> Upkeep:
+    def at(url: str, database: Engine = engine) -> Upkeep:
         publishers.append(DoorbellPublisher(url, QUEUES))
         settings = ScheduleSettings(stranded_seconds=1, upkeep_seconds=0.5, keep_finished_days=1)
         shared: Any = {
-            "engine": engine,
+            "engine": database,
             "settings": settings,
             "instruments": instruments_of(Process.BEAT),
             "clock": clock,
@@ -150,6 +152,29 @@ def test_a_job_whose_lease_ran_out_is_rung(make: Make, engine: Engine, broker_ur
     make(broker_url).round()
 
     assert held(broker_url) == 1
+
+
+def test_after_an_outage_of_postgresql_workers_are_given_time_to_extend_what_ran_out_meanwhile(
+    make: Make, engine: Engine, database_url: str, broker_url: str, clock: Clock
+) -> None:
+    ids = accept(engine, new_job())
+    with transaction(engine) as connection:
+        attempts.start(connection, ids, worker="cut off as well", lease=timedelta(seconds=-1))
+    server = make_url(database_url)
+    with Proxy(str(server.host), server.port or 5432) as proxy:
+        through = connect_to(proxy.through(database_url), pool_size=2)
+        beat = make(broker_url, through)
+        proxy.refuse()
+        beat.round()
+        proxy.heal()
+
+        clock.now += 2.5
+        beat.round()
+        assert held(broker_url) == 0
+        clock.now += 2.5
+        beat.round()
+        assert held(broker_url) == 1
+        through.dispose()
 
 
 def test_the_pause_ends_when_the_next_job_is_due(make: Make, engine: Engine, broker_url: str) -> None:
