@@ -62,6 +62,7 @@ _GIVEN: Final = (
     jobs.c.request_id,
     jobs.c.traceparent,
     jobs.c.created_at,
+    jobs.c.run_at,
     jobs.c.started_at,
     jobs.c.lease_expires_at,
 )
@@ -96,26 +97,7 @@ def _start_statement() -> Any:
                 progress=null(),  # None would be stored as the JSON value null
             )
         )
-        .returning(
-            *TELLING,
-            jobs.c.task,
-            jobs.c.queue,
-            jobs.c.priority,
-            jobs.c.payload.cast(Text).label("payload"),
-            jobs.c.error_count,
-            jobs.c.crash_count,
-            jobs.c.throttle_count,
-            jobs.c.retry,
-            jobs.c.time_limit_seconds,
-            jobs.c.soft_time_limit_seconds,
-            jobs.c.tenant,
-            jobs.c.request_id,
-            jobs.c.traceparent,
-            jobs.c.created_at,
-            jobs.c.run_at,
-            jobs.c.started_at,
-            jobs.c.lease_expires_at,
-        )
+        .returning(*TELLING, *_GIVEN)
         .cte("moved")
     )
     begun = (
@@ -374,3 +356,14 @@ def strays(connection: Connection, ids: Collection[JobId], *, worker: str) -> li
     """
     query = select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(ids), RUNNING, jobs.c.worker == worker)
     return [(job_id, number) for job_id, number in connection.execute(query)]
+
+
+def unlocked(connection: Connection, ids: Collection[JobId]) -> list[JobId]:
+    """Return which of `ids` no transaction in progress has locked; one whose row is gone is among them.
+
+    Every statement that moved such a job is over by then, its COMMIT too: what it did is seen from now on.
+    """
+    rows = select(jobs.c.id).where(jobs.c.id.in_(ids))
+    free = set(connection.scalars(rows.order_by(jobs.c.id).with_for_update(skip_locked=True)))
+    there = set(connection.scalars(rows)) if len(free) < len(ids) else free
+    return [job_id for job_id in ids if job_id in free or job_id not in there]

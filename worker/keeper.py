@@ -222,10 +222,10 @@ class Keeper:
 
     def _next(self) -> tuple[list[Running], list[Waiting]]:
         """Wait for work and take it; nothing: it is time to look for strays, or all is settled and we close."""
-        patience = LOOK_FOR_STRAYS_EVERY if self._ledger.is_unsure else None
+        until = time.monotonic() + LOOK_FOR_STRAYS_EVERY if self._ledger.is_unsure else None
         with self._news:
             while not (self._endings or self._closing or self._may_start(stuck=self._stuck())):
-                if not self._news.wait(patience):
+                if not self._news.wait(None if until is None else max(until - time.monotonic(), 0.0)):
                     break
             endings = [self._endings.popleft() for _ in range(min(len(self._endings), MOST_AT_ONCE))]
             chosen = self._admission.take(self._busy, MOST_AT_ONCE, stuck=self._stuck()) if not self._draining else []

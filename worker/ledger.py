@@ -28,6 +28,12 @@ log = structlog.get_logger()
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds to wait for a database that is away; the last is repeated."""
 
+LATE: Final = 20.0
+"""Seconds for which a statement whose answer was cut off may still arrive: the system that sent it tries no longer
+(TCP_USER_TIMEOUT, see `jobs.database.open_engine`)."""
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at starts whose answer was cut off, while others are begun."""
+
 Key = tuple[JobId, int]
 """A job and the number of an attempt at it."""
 
@@ -35,12 +41,15 @@ Key = tuple[JobId, int]
 class Ledger:
     """Writes in the name of one worker."""
 
-    def __init__(self, engine: Engine, worker: str, lease: timedelta) -> None:
-        """Connect at the first use."""
+    def __init__(self, engine: Engine, worker: str, lease: timedelta, *, late: float = LATE) -> None:
+        """Connect at the first use; a statement that was cut off arrives within `late` seconds, or never."""
         self._engine = engine
         self._worker = worker
         self._lease = lease
-        self._unsure: set[JobId] = set()
+        self._late = late
+        self._unsure: dict[JobId, float] = {}
+        """The jobs whose start was cut off, and the instant after which no such start arrives any more."""
+        self._looked_at = -math.inf
 
     def begin(self, ids: Sequence[JobId], held: set[JobId]) -> list[Attempt]:
         """Begin attempts at those of `ids` that are ready. Raises `DatabaseUnavailable`.
@@ -48,22 +57,25 @@ class Ledger:
         After a start whose answer was cut off, jobs may be running in our name that we do not hold:
         they are given back first.
         """
+        was_asked = False
         try:
             with reading(self._engine) as connection:
-                if self._unsure:
+                if self._wants_look(ids):
                     self._give_back(connection, held)
                 reached("start.write")
+                was_asked = True
                 begun = attempts.start(connection, ids, worker=self._worker, lease=self._lease)
                 passed("start.write")
                 reached("start.hold")
                 return begun
         except Exception:
-            self._unsure.update(ids)
+            if was_asked:
+                self._unsure |= dict.fromkeys(ids, time.monotonic() + self._late)
             raise
 
     @property
     def is_unsure(self) -> bool:
-        """Whether jobs may be running in our name that nobody runs."""
+        """Whether jobs may be running in our name that nobody runs, or may come to do so."""
         return bool(self._unsure)
 
     def give_strays_back(self, held: set[JobId]) -> None:
@@ -71,13 +83,32 @@ class Ledger:
         with reading(self._engine) as connection:
             self._give_back(connection, held)
 
+    def _wants_look(self, ids: Sequence[JobId]) -> bool:
+        is_time = time.monotonic() - self._looked_at >= LOOK_EVERY
+        return bool(self._unsure) and (is_time or not self._unsure.keys().isdisjoint(ids))
+
     def _give_back(self, connection: Connection, held: set[JobId]) -> None:
-        strays = attempts.strays(connection, self._unsure - held, worker=self._worker)
+        """Give back the strays of now, and be sure of the jobs that can have none later.
+
+        A start that was cut off may show later: it is on its way, or its COMMIT is. So a job is looked at until no
+        start of it can arrive any more, and then until nobody holds its row, as a COMMIT under way does.
+        """
+        self._looked_at = time.monotonic()
+        over = [job_id for job_id, until in self._unsure.items() if until <= self._looked_at]
+        sure = attempts.unlocked(connection, over) if over else []
+        strays = attempts.strays(connection, self._unsure.keys() - held, worker=self._worker)
         if strays:
             reached("start.give_strays_back")
-            attempts.finish(connection, [Settlement(job_id, number, release()) for job_id, number in strays])
+            try:
+                attempts.finish(connection, [Settlement(job_id, number, release()) for job_id, number in strays])
+            except DBAPIError as error:
+                if not is_passing(error):
+                    raise
+                log.warning("strays_are_held", count=len(strays))
+                return
             passed("start.give_strays_back")
-        self._unsure.clear()
+        for job_id in sure:
+            del self._unsure[job_id]
 
     def settle(self, settlements: Sequence[Settlement], patience: float = math.inf) -> tuple[set[Key], set[Key]]:
         """Return the attempts whose verdict was accepted, and those that must be tried again.

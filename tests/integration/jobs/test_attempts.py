@@ -4,13 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func
+from sqlalchemy import Engine, func, select
 
 from jobs import attempts as life
 from jobs import fencing, upkeep
 from jobs.database import transaction
 from jobs.model import Verdict, new_job_id
 from jobs.state import FINAL, JobState, Outcome, Reason
+from jobs.tables import jobs
 from tests.factories import (
     BROKEN,
     cancelled,
@@ -194,6 +195,16 @@ def test_strays_are_found_by_their_workers_name(engine: Engine) -> None:
         found = life.strays(connection, [mine.job_id, other.job_id, waiting], worker="worker-1")
 
     assert found == [(mine.job_id, 1)]
+
+
+def test_a_row_that_somebody_holds_is_not_unlocked_and_one_that_is_gone_is(engine: Engine) -> None:
+    held, free, gone = scenes.queued(engine), scenes.queued(engine), new_job_id()
+    with engine.connect() as holder, engine.connect() as connection:
+        holder.execute(select(jobs.c.id).where(jobs.c.id == held).with_for_update())
+
+        assert life.unlocked(connection, [held, free, gone]) == [free, gone]
+        holder.rollback()
+        assert life.unlocked(connection, [held, free, gone]) == [held, free, gone]
 
 
 # Finish

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from deploy.stack.postgres import PostgresServer
 from jobs import control
@@ -23,6 +25,8 @@ from worker.ledger import Ledger
 
 WORKER = "worker-1"
 LEASE = timedelta(seconds=30)
+LATE = 3.0
+"""Seconds for which a start that was cut off may arrive, in these tests."""
 START = b"INSERT INTO attempts"
 FINISH = b"UPDATE attempts"
 """Words of the statements that begin and that end attempts, as they go over the wire."""
@@ -43,12 +47,17 @@ def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def ledger(proxy: Proxy, database_url: str) -> Iterator[Ledger]:
-    """A ledger that reaches PostgreSQL through the proxy."""
+def hot(proxy: Proxy, database_url: str) -> Iterator[Engine]:
+    """An engine that reaches PostgreSQL through the proxy."""
     settings = DatabaseSettings(database_url=SecretStr(proxy.through(database_url)))
-    hot = open_engine(settings, application_name="tests", pool_size=2, hot=True)
-    yield Ledger(hot, WORKER, LEASE)
-    hot.dispose()
+    opened = open_engine(settings, application_name="tests", pool_size=2, hot=True)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def ledger(hot: Engine) -> Ledger:
+    return Ledger(hot, WORKER, LEASE, late=LATE)
 
 
 def queued(engine: Engine, count: int = 1) -> list[JobId]:
@@ -204,7 +213,6 @@ def test_what_was_started_and_not_told_is_given_back_and_started_again(
     assert ledger.is_unsure
     started = ledger.begin(ids, set())
 
-    assert not ledger.is_unsure
     assert {one.number for one in started} == numbers
     assert {one.job_id for one in started} == set(ids)
     assert set(outcomes(engine, ids[0])[:-1]) <= {"interrupted"}
@@ -221,7 +229,6 @@ def test_what_was_started_and_not_told_is_given_back_without_another_start(
 
     ledger.give_strays_back({held.job_id})
 
-    assert not ledger.is_unsure
     found = states(engine)
     assert {found[job_id] for job_id in ids} == {"queued"}
     assert found[held.job_id] == "running"
@@ -237,6 +244,89 @@ def test_a_start_that_was_cut_off_before_and_arrived_late_is_found_at_the_next_l
         ledger.begin(ids, set())
     eventually(lambda: set(states(engine).values()) == {"running"}, 10, "the late start has arrived")
     ledger.give_strays_back(set())
+
+    assert set(states(engine).values()) == {"queued"}
+    assert outcomes(engine, ids[0]) == ["interrupted"]
+
+
+def looked(ledger: Ledger, *held: JobId) -> bool:
+    """Do what the keeper does from time to time, and tell whether it may stop."""
+    ledger.give_strays_back(set(held))
+    return not ledger.is_unsure
+
+
+def test_a_start_that_arrives_after_the_first_look_is_given_back(engine: Engine, ledger: Ledger, proxy: Proxy) -> None:
+    ids = queued(engine, 2)
+    proxy.cut(START, When.LATE, seconds=1.5)
+
+    with pytest.raises(DatabaseUnavailable):
+        ledger.begin(ids, set())
+    assert not looked(ledger)
+    eventually(lambda: outcomes(engine, ids[0]) != [], 10, "the late start has arrived")
+    eventually(lambda: looked(ledger), 20, "the ledger is sure")
+
+    assert set(states(engine).values()) == {"queued"}
+    assert [outcomes(engine, job_id) for job_id in ids] == [["interrupted"], ["interrupted"]]
+
+
+def test_a_job_that_was_started_again_keeps_its_attempt_while_the_ledger_is_unsure(
+    engine: Engine, ledger: Ledger, proxy: Proxy
+) -> None:
+    ids = queued(engine)
+    proxy.cut(START, When.LATE, seconds=1.0)
+    with pytest.raises(DatabaseUnavailable):
+        ledger.begin(ids, set())
+
+    (attempt,) = ledger.begin(ids, set())
+    eventually(lambda: looked(ledger, attempt.job_id), 20, "the ledger is sure")
+
+    assert states(engine) == {attempt.job_id: "running"}
+    assert outcomes(engine, attempt.job_id) == [None]
+
+
+@contextmanager
+def held_commits(engine: Engine) -> Iterator[None]:
+    """Let no COMMIT of something written return, or be seen: it waits for a replica that there is not."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+
+        def wait_for(replica: str) -> None:
+            admin.execute(text(f"ALTER SYSTEM SET synchronous_standby_names = '{replica}'"))
+            admin.execute(text("SELECT pg_reload_conf()"))
+            shown = text("SELECT current_setting('synchronous_standby_names')")
+            eventually(lambda: admin.scalar(shown) == replica, 10, "the setting is in force")
+
+        try:
+            wait_for("nobody")
+            yield
+        finally:
+            wait_for("")
+
+
+def is_committing(engine: Engine) -> bool:
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()")
+    with reading(engine) as connection:
+        return connection.scalar(query) == 1
+
+
+def test_a_start_whose_commit_is_under_way_for_long_is_given_back_when_it_is_done(
+    engine: Engine, hot: Engine, proxy: Proxy
+) -> None:
+    ids = queued(engine)
+    ledger = Ledger(hot, WORKER, LEASE, late=0.0)
+
+    def cut_off() -> None:
+        eventually(lambda: is_committing(engine), 20, "the COMMIT is under way")
+        proxy.drop()
+
+    with held_commits(engine), ThreadPoolExecutor(1) as pool:
+        cutting = pool.submit(cut_off)
+        with pytest.raises(DatabaseUnavailable):
+            ledger.begin(ids, set())
+        cutting.result()
+        assert ledger.begin(ids, set()) == []
+        assert not looked(ledger)
+        assert set(states(engine).values()) == {"queued"}
+    eventually(lambda: looked(ledger), 20, "the ledger is sure")
 
     assert set(states(engine).values()) == {"queued"}
     assert outcomes(engine, ids[0]) == ["interrupted"]
