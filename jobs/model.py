@@ -76,7 +76,7 @@ class NewJob:
     """A job that is to be accepted: checked, but not stored yet."""
 
     task: str
-    payload: str
+    payload: str = field(repr=False)
     """A JSON object."""
     queue: str
     priority: int = DEFAULT_PRIORITY
@@ -156,7 +156,7 @@ class Attempt:
     task: str
     queue: str
     priority: int
-    payload: str
+    payload: str = field(repr=False)
     error_count: int
     """Attempts of this job that erred or timed out before this one."""
     crash_count: int

@@ -47,7 +47,7 @@ class Definition:
     start_at: datetime | None = None
     end_at: datetime | None = None
     task: str
-    payload: str = "{}"
+    payload: str = field(default="{}", repr=False)
     """A JSON object."""
     instant_as: str | None = None
     """The argument of the task that gets the instant, as text after RFC 3339."""

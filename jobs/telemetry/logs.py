@@ -29,6 +29,10 @@ report: Report | None = None
 """Hears of each error that is logged with its exception, and what the line says; None: nobody does."""
 
 
+_TALKATIVE: Final = ("httpx", "httpcore", "urllib3", "requests", "hpack")
+"""Libraries that tell addresses and headers of requests, which are other people's secrets, at levels below warning."""
+
+
 class LogSettings(BaseSettings):
     """How a process writes its logs."""
 
@@ -70,6 +74,8 @@ def configure(settings: LogSettings, *, role: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(settings.log_level.upper())
