@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from jobs.errors import IdempotencyKeyReused, InvalidJob, InvalidPayload, RefusedError, UniqueKeyTaken
 from jobs.failpoints import passed, reached
 from jobs.insertion import UNIQUE_SCOPE, insert_jobs
-from jobs.model import Acceptance, Doorbell, Idempotency, JobId, Kind, NewJob, Receipt, Submission
+from jobs.model import Acceptance, Doorbell, JobId, Kind, NewJob, Receipt, Submission
 from jobs.state import JobState
 from jobs.storable import is_storable, is_storable_json
 from jobs.tables import events, idempotency_keys, jobs
@@ -98,15 +98,6 @@ def accept(
     passed("intake.insert")
     answers |= {index: _twin(submissions, index, first, answers[first]) for index, first in twins.items()}
     return [answers[index] for index in range(len(submissions))]
-
-
-def look_up(connection: Connection, tenant: str, idempotency: Idempotency) -> Acceptance | None:
-    """Return what was accepted under this key before; None: nothing was. Raises `IdempotencyKeyReused`."""
-    claim = _Claim(tenant, idempotency.key)
-    answer = _replay(connection, [Submission((), idempotency)], [(claim, 0)]).get(0)
-    if isinstance(answer, RefusedError):
-        raise answer
-    return answer
 
 
 def was_committed(connection: Connection, job_id: JobId) -> bool:

@@ -7,12 +7,11 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from jobs import intake
 from jobs.calendar.instants import next_instants
 from jobs.calendar.refusal import InvalidTiming
 from jobs.calendar.timing import Instant, Rule
 from jobs.model import DEFAULT_TENANT, Doorbell, Idempotency
-from jobs.planning import history, store
+from jobs.planning import asked, history, store
 from jobs.planning.decisions import Wanted, settle
 from jobs.planning.editing import ANYTHING, Expected
 from jobs.planning.history import Row
@@ -43,13 +42,14 @@ def trigger(
 ) -> tuple[Row, list[Doorbell], bool]:
     """Have a job made now, apart from the timing; return the occurrence, what must be rung, and whether it is old.
 
-    `overlap` is heeded, a pause is not. The same request under the same key gets the occurrence of the first one.
+    `overlap` is heeded, a pause is not. The same request under the same key gets the occurrence of the first one,
+    also where that made no job.
     Raises `NotFound`, `PreconditionFailed`, `IdempotencyKeyReused`.
     """
     schedule = store.find(connection, name, tenant=asker.tenant, lock=True)
-    earlier = intake.look_up(connection, asker.tenant, idempotency) if idempotency else None
+    earlier = asked.recall(connection, schedule.id, asker.tenant, idempotency) if idempotency else None
     if earlier is not None:
-        return history.of_job(connection, schedule.id, earlier.receipts[0].id), [], True
+        return earlier, [], True
     expected.check(schedule)
     now = store.clock(connection)
     # Not the transaction's instant: two triggers that began together are told apart by when they had the lock.
@@ -66,7 +66,10 @@ def trigger(
         idempotency=idempotency,
     )
     done = carry_out(connection, [order], now, rings=True)
-    return history.one(connection, done.told[0].occurrence.id), done.doorbells, False
+    occurrence = done.told[0].occurrence
+    if idempotency is not None and occurrence.job_id is None:
+        asked.keep(connection, asker.tenant, idempotency, occurrence.id, now)
+    return history.one(connection, occurrence.id), done.doorbells, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +121,6 @@ def _order(connection: Connection, schedule: Schedule, missing: Sequence[datetim
             Overlap.ALLOW, [Wanted(at, Why.BACKFILLED) for at in missing], is_busy=False, is_waiting=False
         ),
         busy=frozenset(store.unfinished(connection, schedule.open_jobs)),
+        request_id=asker.request_id,
         traceparent=asker.traceparent,
     )

@@ -8,6 +8,7 @@ from uuid import UUID
 import pydantic_core
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     Connection,
     Interval,
     Text,
@@ -144,11 +145,19 @@ def is_waiting(connection: Connection, schedule_id: ScheduleId) -> bool:
 
 def of_job(connection: Connection, schedule_id: ScheduleId, job_id: JobId) -> Row:
     """Return the occurrence that made this job. Raises `NotFound`."""
-    newest = occurrences.c.id.desc()
-    of_this = (occurrences.c.schedule_id == schedule_id, occurrences.c.job_id == job_id)
-    row = connection.execute(select(*SHOWN).where(*of_this).order_by(newest).limit(1)).mappings().one_or_none()
+    return _newest(connection, occurrences.c.schedule_id == schedule_id, occurrences.c.job_id == job_id)
+
+
+def of_id(connection: Connection, schedule_id: ScheduleId, occurrence_id: UUID) -> Row:
+    """Return an occurrence of the schedule. Raises `NotFound`."""
+    return _newest(connection, occurrences.c.schedule_id == schedule_id, occurrences.c.id == occurrence_id)
+
+
+def _newest(connection: Connection, *of_this: ColumnElement[bool]) -> Row:
+    query = select(*SHOWN).where(*of_this).order_by(occurrences.c.id.desc()).limit(1)
+    row = connection.execute(query).mappings().one_or_none()
     if row is None:
-        raise NotFound("The occurrence of this job is not kept any more.")
+        raise NotFound("What was decided then is not kept any more.")
     return row  # type: ignore[return-value]  # as in `taken`
 
 

@@ -112,7 +112,9 @@ SELECT job_id, number, worker, started_at, finished_at, outcome, error->>'messag
 FROM attempts ORDER BY job_id, number
 """
 _EVENTS: Final = "SELECT job_id, seq, at, name, state, attempt, facts FROM events ORDER BY job_id, seq"
-_KEYS: Final = "SELECT tenant, key, receipts FROM idempotency_keys ORDER BY tenant, key"
+_KEYS: Final = (  # that of a trigger which made no job keeps none
+    "SELECT tenant, key, receipts FROM idempotency_keys WHERE jsonb_typeof(receipts) = 'array' ORDER BY tenant, key"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,6 +255,28 @@ def test_the_same_trigger_twice_is_one(person: Person) -> None:
     assert person.stored() == 1
 
 
+def test_the_same_trigger_twice_is_one_also_where_a_job_is_in_the_way(person: Person) -> None:
+    put(person, overlap="skip")
+    person.http.post(f"{PATH}/trigger")
+
+    first, second = (person.http.post(f"{PATH}/trigger", headers={"Idempotency-Key": "k"}) for _ in range(2))
+
+    assert first.json()["decision"] == "skipped"
+    assert second.json() == first.json()
+    assert ("idempotency-replayed" in first.headers, second.headers["idempotency-replayed"]) == (False, "true")
+    assert len(occurrences(person)) == 2
+
+
+def test_a_job_of_a_backfill_is_known_by_the_request_that_asked_for_it(person: Person) -> None:
+    put(person, cron="0 * * * *", instant_as=None)
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}
+
+    made = person.http.post(f"{PATH}/backfill", json=span, headers={"X-Request-ID": "mine"}).json()
+
+    job_id = made["instants"][0]["occurrence"]["job_id"]
+    assert person.get(f"/jobs/{job_id}").json()["request_id"] == "mine"
+
+
 def test_a_backfill_is_planned_made_and_made_once(person: Person) -> None:
     put(person, cron="0 * * * *", instant_as=None)
     span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T03:00:00Z"}

@@ -1,6 +1,7 @@
 """A job now, and jobs for a span of the past: what people ask a schedule for besides its timing."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -8,11 +9,12 @@ from sqlalchemy import Engine
 from jobs.calendar.refusal import InvalidTiming
 from jobs.database import transaction
 from jobs.errors import IdempotencyKeyReused, NotFound
-from jobs.model import Idempotency
+from jobs.model import Idempotency, JobId
 from jobs.planning import by_hand, history
 from jobs.planning.model import LARGEST_LIMIT
 from jobs.planning.words import Overlap
 from jobs.state import JobState
+from tests.factories import success
 from tests.integration.jobs import scenes
 from tests.integration.jobs.timetable import (
     NAME,
@@ -21,7 +23,9 @@ from tests.integration.jobs.timetable import (
     decided,
     due,
     fire,
+    fire_waiting,
     get,
+    jobs_of,
     missed,
     pause,
     put,
@@ -69,6 +73,59 @@ def test_the_same_trigger_twice_is_one(engine: Engine) -> None:
     assert scenes.stored(engine) == 1
     with pytest.raises(IdempotencyKeyReused):
         trigger(engine, key=Idempotency("key", b"g" * 32))
+
+
+def finish(engine: Engine, job_id: JobId) -> None:
+    (attempt,) = scenes.start(engine, job_id)
+    scenes.end(engine, attempt, success())
+
+
+def in_the_way(engine: Engine, decision: str) -> None:
+    """A schedule whose next trigger comes to `decision`."""
+    changes: dict[str, dict[str, Any]] = {
+        "skipped": {"overlap": Overlap.SKIP},
+        "waiting": {"overlap": Overlap.WAIT},
+        "refused": {"unique_key": "taken"},
+    }
+    put(engine, **changes[decision])
+    trigger(engine)
+
+
+@pytest.mark.parametrize("came_to", ["skipped", "waiting", "refused"])
+def test_the_same_trigger_twice_is_one_also_where_it_made_no_job(engine: Engine, came_to: str) -> None:
+    in_the_way(engine, came_to)
+    first = trigger(engine, key=KEY)
+    assert came_to in {first["decision"], first["reason"]}
+
+    finish(engine, jobs_of(engine)[0])
+    second = trigger(engine, key=KEY)
+
+    assert second == first
+    assert len(decided(engine)) == 2
+    assert trigger(engine)["job_id"] or came_to == "waiting", "without the key nothing is in the way"
+    with pytest.raises(IdempotencyKeyReused):
+        trigger(engine, key=Idempotency("key", b"g" * 32))
+
+
+def test_the_same_trigger_again_gets_the_job_that_the_first_one_waited_for(engine: Engine) -> None:
+    in_the_way(engine, "waiting")
+    first = trigger(engine, key=KEY)
+    finish(engine, jobs_of(engine)[0])
+    fire_waiting(engine)
+
+    second = trigger(engine, key=KEY)
+
+    assert (second["id"], second["decision"]) == (first["id"], "fired")
+    assert second["job_id"]
+
+
+def test_a_key_that_has_expired_is_free_again(engine: Engine) -> None:
+    in_the_way(engine, "skipped")
+    first = trigger(engine, key=KEY)
+    change(engine, "UPDATE idempotency_keys SET expires_at = now()")
+
+    assert [trigger(engine, key=KEY)["id"] == first["id"] for _ in range(2)] == [False, False]
+    assert len(decided(engine)) == 3, "the second one of these is the first one's again"
 
 
 def test_two_triggers_are_two(engine: Engine) -> None:
