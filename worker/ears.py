@@ -52,10 +52,14 @@ class Ears:
         now = self._clock()
         return now >= self._next_look_at and now - self._quiet_since >= self.seconds / 2
 
+    def put_off(self) -> None:
+        """Have the next look come a while from now, whatever becomes of the one that is about to be made."""
+        self._next_look_at = self._clock() + self.seconds * self._jitter(1 / 8, 1 / 4)
+
     def looked(self, *, jobs_wait: bool) -> None:
         """Note what was seen. Jobs that wait at one look may just have come back; at two in a row, they wait."""
         now, quiet_since = self._clock(), self._quiet_since
-        self._next_look_at = now + self.seconds * self._jitter(1 / 8, 1 / 4)
+        self.put_off()
         if not jobs_wait:
             self._waiting_since = None
         elif self._waiting_since is None or self._waiting_since < quiet_since:

@@ -84,32 +84,48 @@ class Heartbeat:
                 log.exception("heartbeat_failed")
 
     def _beat(self, third: float) -> None:
-        running, now = self._keeper.held(), time.monotonic()
-        announces = now - self._announced_at >= ANNOUNCE_EVERY
+        """Do what is due: the leases first, in a transaction of their own, which nothing that comes later undoes."""
+        running = self._keeper.held()
+        if running:
+            self._heed(running, self._held(running, third))
+        if time.monotonic() - self._announced_at >= ANNOUNCE_EVERY:
+            self._announce()
+        if self._ears.wants_look():
+            self._listen()
+
+    def _held(self, running: list[Running], third: float) -> list[Held]:
+        """Return which of our attempts are still ours; their leases are extended when it is time."""
+        asked, now = [(one.attempt.job_id, one.attempt.number) for one in running], time.monotonic()
         extends = now - self._extended_at >= third
-        asked = [(one.attempt.job_id, one.attempt.number) for one in running]
-        held: list[Held] = []
         with transaction(self._engine) as connection:
-            if announces:
-                keeper = self._keeper
-                registry.beat(connection, keeper.worker, running=keeper.busy, rates=keeper.rates.look())
-            if running and extends:
+            if extends:
                 lease = timedelta(seconds=self._settings.lease_seconds)
                 reached("lease.extend")
                 held = attempts.extend(connection, asked, lease=lease)
                 passed("lease.extend")
-            elif running:
+            else:
                 held = attempts.look(connection, asked)
-            if self._ears.wants_look():
-                age = timedelta(seconds=self._ears.seconds)
-                self._ears.looked(jobs_wait=unheard.is_any_unheard(connection, self._queues(), age))
-        if announces:
-            self._announced_at = self._answered_at = now
-        if extends and running:
+        self._answered_at = now
+        if extends:
             self._extended_at = now
-        if running and extends:
             reached("lease.heed")
-        self._heed(running, held)
+        return held
+
+    def _announce(self) -> None:
+        """Give a sign of life; one that fails is not repeated before the next is due."""
+        keeper, now = self._keeper, time.monotonic()
+        self._announced_at = now
+        with transaction(self._engine) as connection:
+            registry.beat(connection, keeper.worker, running=keeper.busy, rates=keeper.rates.look())
+        self._answered_at = now
+
+    def _listen(self) -> None:
+        """Look whether jobs wait that we do not hear of; a look that fails is not repeated at once."""
+        self._ears.put_off()
+        with transaction(self._engine) as connection:
+            age = timedelta(seconds=self._ears.seconds)
+            jobs_wait = unheard.is_any_unheard(connection, self._queues(), age)
+        self._ears.looked(jobs_wait=jobs_wait)
 
     def _heed(self, running: list[Running], held: list[Held]) -> None:
         """Act on what the database says of our attempts."""

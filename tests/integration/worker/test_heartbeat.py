@@ -127,6 +127,23 @@ def test_a_beat_through_a_restart_of_postgresql_keeps_the_attempt(
     assert not running.fenced
 
 
+@pytest.mark.parametrize("table", ["workers", "paused_queues"])
+def test_a_sign_of_life_or_a_look_that_has_to_wait_costs_no_lease(
+    table: str, engine: Engine, keeper: Keeper, pulse: Engine, running: Running
+) -> None:
+    settings = WorkerSettings(lease_seconds=LEASE.total_seconds(), cancel_grace_seconds=600)
+    heartbeat = Heartbeat(keeper, pulse, settings, Ears(0.1), lambda: ["default"])
+    first = lease(engine)
+
+    with engine.begin() as holder:
+        holder.execute(text(f"LOCK TABLE {table}"))
+        heartbeat.start()
+        eventually(lambda: lease(engine) > first + LEASE, 30, "the lease is extended, and once more")
+
+    heartbeat.close()
+    assert not running.fenced
+
+
 def test_an_attempt_whose_job_was_given_to_another_is_told(
     engine: Engine, heartbeat: Heartbeat, running: Running
 ) -> None:

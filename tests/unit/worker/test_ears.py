@@ -50,6 +50,17 @@ def test_silence_alone_is_not(ears: Ears, clock: Clock) -> None:
     assert deaf_after(ears, clock, 1000, jobs_wait=False) is None
 
 
+def test_a_look_that_came_to_nothing_is_not_made_again_at_once(ears: Ears, clock: Clock) -> None:
+    clock.now += SECONDS
+    assert ears.wants_look()
+
+    ears.put_off()
+
+    assert not ears.wants_look()
+    clock.now += SECONDS / 8
+    assert ears.wants_look()
+
+
 def test_jobs_that_wait_at_one_look_only_are_no_reason(ears: Ears, clock: Clock) -> None:
     clock.now += 10 * SECONDS
     for _ in range(50):
