@@ -1,9 +1,11 @@
 """Celery's beat with our pulse: ``celery -A schedules.app:celery_app beat`` and ``python -m schedules``."""
 
+import sys
 from typing import Any
 
 from celery.beat import Scheduler
 
+from jobs.errors import PenstockError
 from schedules.app import pulse_of
 from schedules.pulse import Pulse
 
@@ -15,9 +17,16 @@ class JobScheduler(Scheduler):  # type: ignore[misc]  # typed as Any: its stubs 
     """
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
-        """Take the pulse that the composition root has prepared, or prepares now."""
-        self._pulse: Pulse = pulse_of(app)
-        super().__init__(app, *args, **kwargs)
+        """Take the pulse that the composition root has prepared, or prepares now.
+
+        What cannot be kept ends the process with the reason: Celery would show a traceback around it.
+        """
+        try:
+            self._pulse: Pulse = pulse_of(app)
+            super().__init__(app, *args, **kwargs)
+        except PenstockError as error:
+            sys.stderr.write(f"Beat cannot start: {error}\n")
+            raise SystemExit(2) from None
 
     def setup_schedule(self) -> None:
         """Keep nothing in memory: PostgreSQL says what is due. Raises `ConfigurationError` for what code declares."""

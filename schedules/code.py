@@ -26,6 +26,14 @@ Declarations = Mapping[str, tuple[Make, str]]
 
 _ENTRY: Final = {"task", "schedule", "args", "kwargs", "options", "relative"}
 _OPTIONS: Final = {"queue", "priority", "expires", "time_limit", "soft_time_limit"}
+_KINDS: Final[Mapping[str, tuple[type, str]]] = {
+    "task": (str, "the task's name"),
+    "args": (Sequence, "a list or a tuple"),
+    "kwargs": (Mapping, "a dictionary"),
+    "options": (Mapping, "a dictionary"),
+}
+SHORTEST: Final = 0.001
+"""Seconds; less is a slip."""
 A_YEAR: Final = timedelta(days=366).total_seconds()
 
 #: The fields of a crontab in the order of a cron expression, and how many numbers each of them can have.
@@ -34,16 +42,16 @@ _FIELDS: Final = {"minute": 60, "hour": 24, "day_of_month": 31, "month_of_year":
 
 def declarations(app: Celery, settings: TaskSettings) -> Declarations:
     """Return what the app's `beat_schedule` declares. Raises `ConfigurationError`, which names the entry."""
-    entries: Mapping[str, Any] = app.conf.beat_schedule or {}
+    entries: Any = app.conf.beat_schedule or {}
+    if not isinstance(entries, Mapping):
+        raise ConfigurationError(f"beat_schedule is {type(entries).__name__}; it must map names to entries.")
     if not entries:
         return {}
     catalogue = load_catalogue(app, settings)
     return {name: _declaration(app, name, entry, catalogue, settings) for name, entry in entries.items()}
 
 
-def _declaration(
-    app: Celery, name: str, entry: Mapping[str, Any], catalogue: Catalogue, settings: TaskSettings
-) -> tuple[Make, str]:
+def _declaration(app: Celery, name: Any, entry: Any, catalogue: Catalogue, settings: TaskSettings) -> tuple[Make, str]:
     origin = f"beat_schedule[{name!r}]"
     try:
         definition = _definition(app, name, entry, catalogue, settings)
@@ -58,21 +66,22 @@ def _fields(error: Exception) -> str:
     return "".join(f" {one['field']}: {one['message']}." for one in found)
 
 
-def _definition(
-    app: Celery, name: str, entry: Mapping[str, Any], catalogue: Catalogue, settings: TaskSettings
-) -> Definition:
-    _must_know(entry, _ENTRY, "keys")
+def _definition(app: Celery, name: Any, entry: Any, catalogue: Catalogue, settings: TaskSettings) -> Definition:
+    _must_have_its_form(entry)
     options = entry.get("options") or {}
     _must_know(options, _OPTIONS, "options")
-    if not is_name(name):
+    if not isinstance(name, str) or not is_name(name):
         raise ConfigurationError("name it with letters, digits, '.', '_' and '-', at most 100 of them.")
     spec = catalogue[entry["task"]]
     payload = _payload(app, spec, entry.get("args") or (), entry.get("kwargs") or {})
     queue, priority = options.get("queue", spec.queue), options.get("priority", spec.priority)
     if queue not in settings.queues:
         raise ConfigurationError(f"there is no queue {queue!r}; PENSTOCK_QUEUES names {', '.join(settings.queues)}.")
-    if priority not in PRIORITIES:
-        raise ConfigurationError(f"priority {priority!r} is not between 0 and 9.")
+    if type(priority) is not int or priority not in PRIORITIES:
+        raise ConfigurationError(f"priority {priority!r} is no whole number between 0 and 9.")
+    soft, hard = _seconds(options, "soft_time_limit"), _seconds(options, "time_limit")
+    if soft and hard and soft >= hard:
+        raise ConfigurationError(f"soft_time_limit {soft:g} must be less than time_limit {hard:g}.")
     return Definition(
         **_timing(entry["schedule"]),
         zone=str(app.timezone),
@@ -81,9 +90,23 @@ def _definition(
         queue=queue,
         priority=priority,
         expires_after_seconds=_seconds(options, "expires"),
-        time_limit_seconds=_seconds(options, "time_limit"),
-        soft_time_limit_seconds=_seconds(options, "soft_time_limit"),
+        time_limit_seconds=hard,
+        soft_time_limit_seconds=soft,
     )
+
+
+def _must_have_its_form(entry: Any) -> None:
+    """Raise `ConfigurationError` for what is no entry: Celery itself looks at none of this before it runs one."""
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(f"it is {type(entry).__name__}; write a dictionary with task and schedule.")
+    _must_know(entry, _ENTRY, "keys")
+    missing = [name for name in ("task", "schedule") if entry.get(name) is None]
+    if missing:
+        raise ConfigurationError(f"it has no {' and no '.join(missing)}.")
+    for name, (kind, said) in _KINDS.items():
+        value = entry.get(name)
+        if value and (not isinstance(value, kind) or (name == "args" and isinstance(value, str | bytes))):
+            raise ConfigurationError(f"{name} is {type(value).__name__}; write {said}.")
 
 
 def _must_know(given: Mapping[str, Any], known: set[str], what: str) -> None:
@@ -120,15 +143,15 @@ def _seconds(options: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= A_YEAR:
-        raise ConfigurationError(f"{name} must be seconds or a timedelta, more than 0 and at most a year.")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not SHORTEST <= seconds <= A_YEAR:
+        raise ConfigurationError(f"{name} must be seconds or a timedelta, at least {SHORTEST:g} s and at most a year.")
     return float(seconds)
 
 
 def _timing(when: Any) -> dict[str, Any]:
     if isinstance(when, crontab):
         return {"cron": _cron(when)}
-    if isinstance(when, int | float):
+    if isinstance(when, int | float) and not isinstance(when, bool):
         return {"every_seconds": float(when)}
     if isinstance(when, timedelta):
         return {"every_seconds": when.total_seconds()}

@@ -186,12 +186,13 @@ def _policy(task: Any) -> RetryPolicy:
 
     `retry_kwargs`, which Celery knows for tasks with `autoretry_for`, has the last word.
     """
-    backoff, wishes = task.retry_backoff, getattr(task, "retry_kwargs", {})
+    # A task of another Celery app has no such attributes until somebody sets them: celery.app.autoretry's defaults.
+    backoff, wishes = getattr(task, "retry_backoff", False), getattr(task, "retry_kwargs", {})
     delay = wishes.get("countdown", None if backoff else task.default_retry_delay)
     return RetryPolicy(
         max_retries=wishes.get("max_retries", task.max_retries),
         backoff_seconds=float(backoff or 1),
-        backoff_max_seconds=float(task.retry_backoff_max),
-        jitter=bool(task.retry_jitter),
+        backoff_max_seconds=float(getattr(task, "retry_backoff_max", 600)),
+        jitter=bool(getattr(task, "retry_jitter", True)),
         fixed_delay_seconds=None if delay is None else float(delay),
     )

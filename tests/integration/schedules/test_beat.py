@@ -65,6 +65,16 @@ def _rung(engine: Engine, name: str) -> int:
     return sum(scenes.row(engine, job_id)["rung_at"] is not None for job_id in jobs_of(engine, name))
 
 
+def test_the_entries_of_an_app_that_is_not_ours_are_fired(engine: Engine, start: Start) -> None:
+    plain = "tests.integration.schedules.plain"
+
+    start("celery", "-A", f"{plain}:app", *CELERYS[3:], PENSTOCK_TASK_MODULES=plain)
+
+    eventually(lambda: jobs_of(engine, "plain-tick"), SECONDS, "what it declares is fired")
+    job = scenes.row(engine, jobs_of(engine, "plain-tick")[0])
+    assert (job["task"], job["payload"], job["queue"]) == ("plain.tick", {"word": "tock"}, "default")
+
+
 def test_what_code_declares_no_more_rests_until_it_is_declared_again(engine: Engine, start: Start) -> None:
     start(*OURS, PENSTOCK_TASK_MODULES=DECLARED)
     eventually(lambda: decided(engine, "tick"), SECONDS, "it is fired")
@@ -89,13 +99,23 @@ def test_beats_end_when_they_are_told_to(engine: Engine, start: Start) -> None:
     assert [beat.exit_code for beat in beats] == [0, 0]
 
 
-def test_a_declaration_that_cannot_be_kept_stops_it_with_the_reason(tmp_path: Path) -> None:
-    entry = "{'task': 'demo.noop', 'schedule': 0.1}"
+BROKEN = {
+    "an interval under a second": ("{'task': 'demo.noop', 'schedule': 0.1}", "every_seconds"),
+    "no task": ("{'schedule': 1}", "it has no task"),
+    "no entry": ("'oops'", "it is str"),
+}
+
+
+@pytest.mark.parametrize("command", [OURS, CELERYS], ids=["penstock", "celery"])
+@pytest.mark.parametrize(("entry", "says"), BROKEN.values(), ids=BROKEN)
+def test_a_declaration_that_cannot_be_kept_stops_it_with_the_reason(
+    tmp_path: Path, command: tuple[str, ...], entry: str, says: str
+) -> None:
     module = f"from celery import current_app\n\ncurrent_app.conf.beat_schedule = {{'x': {entry}}}\n"
     (tmp_path / "hasty.py").write_text(module)
 
     ended = subprocess.run(
-        [sys.executable, "-P", "-m", "schedules"],
+        [sys.executable, "-P", "-m", *command],
         cwd=tmp_path,
         env=surroundings(
             DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/none",
@@ -110,7 +130,8 @@ def test_a_declaration_that_cannot_be_kept_stops_it_with_the_reason(tmp_path: Pa
     )
 
     assert ended.returncode == 2
-    assert "beat_schedule['x']: every_seconds" in ended.stderr
+    assert f"Beat cannot start: beat_schedule['x']: {says}" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("new_ones_pass", [True, False], ids=["new links are well", "new links are silent too"])

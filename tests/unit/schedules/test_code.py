@@ -101,6 +101,21 @@ class Fortnightly(schedule):
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no task": ({"task": None}, "it has no task"),
+    "no schedule": ({"schedule": None}, "it has no schedule"),
+    "a task that is no name": ({"task": 5}, "task is int"),
+    "a schedule of True": ({"schedule": True}, "bool"),
+    "no finite interval": ({"schedule": float("nan")}, "seconds"),
+    "a priority of True": ({"options": {"priority": True}}, "priority True"),
+    "options that are a list": ({"options": ["queue"]}, "options is list"),
+    "args that are a text": ({"args": "you"}, "args is str"),
+    "args that are a number": ({"args": 5}, "args is int"),
+    "kwargs that are a list": ({"kwargs": ["name"]}, "kwargs is list"),
+    "limits in the wrong order": (
+        {"options": {"soft_time_limit": 10, "time_limit": 5}},
+        "soft_time_limit 10 must be less than time_limit 5",
+    ),
+    "an expiry in no time": ({"options": {"expires": 1e-7}}, "expires"),
     "an unknown task": ({"task": "test.nobody"}, "No task is named 'test.nobody'"),
     "an unknown key": ({"retries": 3}, "retries"),
     "an unknown option": ({"options": {"countdown": 3}}, "countdown"),
@@ -127,8 +142,35 @@ def test_what_cannot_be_kept_is_refused_with_the_entrys_name(app: Celery, entry:
     assert says in str(caught.value)
 
 
-def test_a_name_that_no_address_can_hold_is_refused(app: Celery) -> None:
-    app.conf.beat_schedule = {"every minute!": {"task": "test.greet", "schedule": 60, "args": ("you",)}}
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("oops", "it is str"),
+        (None, "it is NoneType"),
+        ({}, "it has no task and no schedule"),
+        ({"task": "x"}, "no schedule"),
+    ],
+    ids=["a text", "nothing", "an empty one", "half of one"],
+)
+def test_what_is_no_entry_is_refused_with_its_name(app: Celery, entry: Any, says: str) -> None:
+    app.conf.beat_schedule = {"greeting": entry}
+
+    with pytest.raises(ConfigurationError, match=r"^beat_schedule\['greeting'\]: ") as caught:
+        declarations(app, SETTINGS)
+
+    assert says in str(caught.value)
+
+
+def test_what_is_no_beat_schedule_at_all_is_refused(app: Celery) -> None:
+    app.conf.beat_schedule = ["greeting"]
+
+    with pytest.raises(ConfigurationError, match="beat_schedule is list"):
+        declarations(app, SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["every minute!", 5], ids=repr)
+def test_a_name_that_no_address_can_hold_is_refused(app: Celery, name: Any) -> None:
+    app.conf.beat_schedule = {name: {"task": "test.greet", "schedule": 60, "args": ("you",)}}
 
     with pytest.raises(ConfigurationError, match="letters, digits"):
         declarations(app, SETTINGS)
