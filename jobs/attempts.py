@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.fencing import tell_fenced
 from jobs.model import Attempt, JobId, Settlement
-from jobs.state import TRANSITIONS, Event, JobState, Outcome
+from jobs.state import TRANSITIONS, Event, JobState, Outcome, Reason
 from jobs.tables import attempts, jobs, paused_queues
 from jobs.transitions import NO_LEASE, TELLING, guard, may, moved_to, told
 
@@ -226,7 +226,8 @@ def progress(connection: Connection, job_id: JobId, number: int, report: Mapping
     return changed.rowcount == 1
 
 
-#: What a finishing attempt may do to its job. A retry or a release of a job whose cancel was asked for is a cancel.
+#: What a finishing attempt may do to its job. What would give the job back is a cancel when one was asked for, and so
+#: is the loss of its last process. A task's own error stands.
 _FINISHING: Final = (Event.SUCCEED, Event.RETRY, Event.FAIL, Event.RELEASE, Event.RESCUE, Event.CANCEL)
 _YIELDS_TO_CANCEL: Final = (Event.RETRY, Event.RELEASE, Event.RESCUE)
 _FINISH_ARRAYS: Final[dict[str, Any]] = {
@@ -244,7 +245,11 @@ _FINISH_ARRAYS: Final[dict[str, Any]] = {
 def _finish_statement() -> Any:
     arrays = [bindparam(f"{name}s", type_=ARRAY(kind)) for name, kind in _FINISH_ARRAYS.items()]
     given = func.unnest(*arrays).table_valued(*_FINISH_ARRAYS, name="given").render_derived()
-    yields = and_(jobs.c.cancel_requested_at.is_not(None), given.c.event.in_([e.value for e in _YIELDS_TO_CANCEL]))
+    may_yield = or_(
+        given.c.event.in_([e.value for e in _YIELDS_TO_CANCEL]),
+        and_(given.c.event == Event.FAIL.value, given.c.reason == Reason.CRASHED.value),
+    )
+    yields = and_(jobs.c.cancel_requested_at.is_not(None), may_yield)
     event = case((yields, Event.CANCEL.value), else_=given.c.event)
     locked = (
         select(

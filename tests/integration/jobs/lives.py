@@ -22,7 +22,7 @@ from jobs.database import transaction
 from jobs.errors import NotFound, StaleTransition, UniqueKeyTaken
 from jobs.model import DEFAULT_TENANT, Acceptance, JobId, Settlement, Verdict
 from jobs.retry import CRASH_LIMIT
-from jobs.state import FINAL, TRANSITIONS, UNFINISHED, WAITING, Event, JobState, Outcome
+from jobs.state import FINAL, TRANSITIONS, UNFINISHED, WAITING, Event, JobState, Outcome, Reason
 from jobs.tables import metadata
 from tests.factories import cancelled, failure, new_job, release, rescue, retry, submission, success, throttled
 from tests.integration.jobs import scenes
@@ -32,7 +32,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
 HOUR = 3600.0
 VERDICTS = [success(), failure(), cancelled(), release(), rescue(), throttled(seconds=HOUR), retry(seconds=HOUR),
-            retry(seconds=0), retry(seconds=HOUR, outcome=Outcome.TIMED_OUT)]  # fmt: skip
+            retry(seconds=0), retry(seconds=HOUR, outcome=Outcome.TIMED_OUT),
+            failure(Reason.CRASHED, Outcome.LOST)]  # fmt: skip
 
 
 Token = tuple[JobId, int]
@@ -178,7 +179,7 @@ class Lives(RuleBasedStateMachine):
         done = scenes.finish(self.engine, Settlement(*token, verdict))
 
         if self.holds(token):
-            model.end_attempt(verdict.event, verdict.outcome)
+            model.end_attempt(verdict.event, verdict.outcome, verdict.reason)
             model.is_due = verdict.event is Event.RETRY and not verdict.retry_in
             assert done == [life.Settled(*token, model.state)]
             return

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from jobs.model import Settlement, Verdict, new_job_id
-from jobs.state import JobState
+from jobs.state import JobState, Outcome, Reason
 from tests.factories import (
     cancelled,
     failure,
@@ -17,10 +17,13 @@ from tests.factories import (
 )
 from tests.integration.jobs import scenes
 
+CRASHED = failure(Reason.CRASHED, Outcome.LOST)
+"""The verdict on an attempt that took its process down, the last time that is allowed."""
+
 # A cancel that was asked for
 
 
-@pytest.mark.parametrize("verdict", [retry(), throttled(), release(), rescue(), cancelled()])
+@pytest.mark.parametrize("verdict", [retry(), throttled(), release(), rescue(), CRASHED, cancelled()])
 def test_a_job_that_should_stop_does_not_go_on(engine: Engine, verdict: Verdict) -> None:
     attempt = scenes.running(engine)
     scenes.ask_for_cancel(engine, attempt)
@@ -28,6 +31,7 @@ def test_a_job_that_should_stop_does_not_go_on(engine: Engine, verdict: Verdict)
     assert scenes.end(engine, attempt, verdict) is JobState.CANCELLED
     found = scenes.row(engine, attempt.job_id)
     assert found["finished_at"] is not None
+    assert found["reason"] is None
     assert scenes.outcomes(engine, attempt.job_id) == ["cancelled"]
     assert scenes.told(engine, attempt.job_id) == ["accept", "start", "cancel_requested", "cancel"]
 

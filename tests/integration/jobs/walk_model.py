@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 
 from jobs.model import JobId
-from jobs.state import FINAL, TRANSITIONS, Event, JobState, Outcome
+from jobs.state import FINAL, TRANSITIONS, Event, JobState, Outcome, Reason
 from jobs.tables import jobs
 
 YIELDING = {Event.RETRY, Event.RELEASE, Event.RESCUE}
@@ -44,9 +44,9 @@ class Model:
         """Whether the job failed, and nobody has dealt with that."""
         return self.state is JobState.FAILED and not self.closed
 
-    def end_attempt(self, event: Event, outcome: Outcome) -> None:
+    def end_attempt(self, event: Event, outcome: Outcome, reason: Reason | None = None) -> None:
         """Apply a verdict to the running attempt."""
-        if self.cancel_requested and event in YIELDING:
+        if self.cancel_requested and (event in YIELDING or reason is Reason.CRASHED):
             event, outcome = Event.CANCEL, Outcome.CANCELLED
         self.error_count += outcome in {Outcome.ERRORED, Outcome.TIMED_OUT}
         self.crash_count += outcome is Outcome.LOST
