@@ -255,8 +255,13 @@ def settle(policy: Overlap, wanted: Sequence[Wanted], *, is_busy: bool, is_waiti
     made = [] if is_busy or is_waiting else [_fired(rest.pop(0))]
     if policy is Overlap.WAIT and rest and not is_waiting:
         waiting = rest.pop(0)
-        made.append(Occurrence(instant=waiting.at, decision=Decision.WAITING, reason=Why.OVERLAP))
+        made.append(Occurrence(instant=waiting.at, decision=Decision.WAITING, reason=_waits_for(waiting)))
     return made + skipped([one.at for one in rest], Why.OVERLAP)
+
+
+def _waits_for(wanted: Wanted) -> Why:
+    """Return the reason of one that waits: a pause holds up what its timing brought, not what was asked for."""
+    return Why.TRIGGERED if wanted.reason is Why.TRIGGERED else Why.OVERLAP
 
 
 def _fired(wanted: Wanted) -> Occurrence:

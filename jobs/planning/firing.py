@@ -150,13 +150,17 @@ def _planned_anew(schedule: Schedule) -> Schedule:
 
 
 def waiting_schedules(limit: int = BATCH) -> Select[Any]:
-    """Return the query for schedules of which an instant waits, and whose jobs have all finished."""
+    """Return the query for schedules of which an instant waits, and whose jobs have all finished.
+
+    What somebody asked for is fired during a pause too.
+    """
+    goes_on = schedules.c.paused_at.is_(None) | (occurrences.c.reason == Why.TRIGGERED.value)
     unfinished = exists().where(jobs.c.id == func.any(schedules.c.open_jobs), jobs.c.state.in_(sorted(UNFINISHED)))
     return (
         store.query()
         .add_columns(occurrences.c.instant, occurrences.c.id.label("occurrence_id"))
         .join(occurrences, occurrences.c.schedule_id == schedules.c.id)
-        .where(_WAITING, schedules.c.paused_at.is_(None), ~unfinished)
+        .where(_WAITING, goes_on, ~unfinished)
         .limit(limit)
     )
 

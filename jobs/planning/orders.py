@@ -104,9 +104,20 @@ def _lines(order: Order, now: datetime) -> Iterator[_Line]:
 
 def _line(order: Order, occurrence: Occurrence, now: datetime, **facts: bool) -> _Line:
     if occurrence.decision is not Decision.FIRED:
-        return _Line(order, occurrence, None, **facts)
+        return _Line(order, _explained(order, occurrence), None, **facts)
     job = _job(order, occurrence.instant, now)
     return _Line(order, replace(occurrence, job_id=job.id), job, **facts)
+
+
+def _explained(order: Order, occurrence: Occurrence) -> Occurrence:
+    """Return the occurrence with the job that is in its way, where that is why it is not fired."""
+    if occurrence.decision is not Decision.WAITING and occurrence.reason is not Why.OVERLAP:
+        return occurrence
+    *others, newest = sorted(order.busy) or [None]
+    if newest is None:
+        return replace(occurrence, detail="An instant before it waits, or was fired just now.")
+    more = f", and {len(others)} before it have not either" if others else ""
+    return replace(occurrence, detail=f"Job {newest} has not finished{more}.")
 
 
 def _job(order: Order, instant: datetime, now: datetime) -> NewJob:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, text
 
 from jobs.database import transaction
@@ -19,6 +20,7 @@ from tests.integration.jobs.timetable import (
     fire,
     fire_waiting,
     get,
+    history,
     jobs_of,
     let_pass,
     missed,
@@ -71,6 +73,33 @@ def test_it_is_skipped_until_the_other_has_finished(engine: Engine) -> None:
 
     assert decided(engine) == [FIRED, SKIPPED, FIRED]
     assert get(engine).open_jobs == (jobs_of(engine)[1],)
+
+
+@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.WAIT])
+def test_the_job_in_the_way_is_named(engine: Engine, overlap: Overlap) -> None:
+    job_id = fired(engine, overlap)
+
+    fire(engine)
+
+    assert [row["detail"] for row in history(engine)] == [None, f"Job {job_id} has not finished."]
+
+
+def test_one_that_waited_names_no_job_any_more(engine: Engine) -> None:
+    job_id = fired(engine, Overlap.WAIT)
+    fire(engine)
+    finish(engine, job_id)
+
+    fire_waiting(engine)
+
+    assert [row["detail"] for row in history(engine)] == [None, None]
+
+
+def test_instants_that_were_due_together_are_in_each_others_way(engine: Engine) -> None:
+    missed(engine, 2, overlap=Overlap.SKIP, catch_up=CatchUp.ALL)
+
+    fire(engine)
+
+    assert "was fired just now" in history(engine)[1]["detail"]
 
 
 def test_a_job_that_is_tried_again_has_not_finished(engine: Engine) -> None:
@@ -134,6 +163,19 @@ def test_what_waits_is_not_fired_during_a_pause(engine: Engine) -> None:
     fire_waiting(engine)
 
     assert decided(engine) == [FIRED, WAITED]
+
+
+def test_what_somebody_asked_for_is_fired_during_a_pause_too(engine: Engine) -> None:
+    job_id = fired(engine, Overlap.WAIT)
+    pause(engine)
+    assert trigger(engine)["decision"] == "waiting"
+    assert fire_waiting(engine).told == []
+
+    finish(engine, job_id)
+    fire_waiting(engine)
+
+    assert decided(engine) == [FIRED, WAITED]
+    assert get(engine).paused_at is not None
 
 
 def test_what_waits_is_gone_with_its_schedule(engine: Engine) -> None:
