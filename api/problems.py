@@ -18,6 +18,7 @@ from api.profiler import ProfilerMissing, ProfileRunning
 from jobs import errors
 from jobs.calendar.refusal import InvalidTiming
 from jobs.database import is_passing
+from tasks.catalogue import sentence
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "/problems/"
@@ -200,7 +201,7 @@ def install(app: FastAPI) -> None:
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
         found = [
-            {"field": ".".join(map(str, one["loc"][1:])) or str(one["loc"][0]), "message": one["msg"]}
+            {"field": ".".join(map(str, one["loc"][1:])) or str(one["loc"][0]), "message": sentence(one["msg"])}
             for one in error.errors()
         ]
         return await on_error(request, InvalidRequest(errors=found))

@@ -79,7 +79,8 @@ class ScheduleRequest(Request):
     queue: Annotated[Name | None, Field(description="Default: the task's")] = None
     priority: Annotated[int | None, Field(ge=0, le=9, description="Larger is sooner. Default: the task's")] = None
     expires_after_seconds: Annotated[
-        float | None, Field(gt=0, le=A_YEAR_IN_SECONDS, description="Not started any more so long after it was made")
+        float | None,
+        Field(ge=0.001, le=A_YEAR_IN_SECONDS, description="Not started any more so long after it was made"),
     ] = None
     unique_key: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_NO_CONTROLS)] | None,

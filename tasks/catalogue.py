@@ -73,9 +73,14 @@ def field_errors(error: ValidationError, *prefix: str) -> list[dict[str, str]]:
     if error.error_count() > MOST_FINDINGS:
         return [{"field": ".".join(prefix) or "body", "message": f"is wrong in {error.error_count()} places"}]
     return [
-        {"field": ".".join([*prefix, *map(str, found["loc"])]) or "body", "message": found["msg"]}
+        {"field": ".".join([*prefix, *map(str, found["loc"])]) or "body", "message": sentence(found["msg"])}
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def sentence(message: str) -> str:
+    """Return pydantic's message without the class of the error, which it puts before what a validator of ours says."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 class Catalogue:

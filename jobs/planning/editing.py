@@ -135,11 +135,11 @@ def _created(name: str, definition: Definition, editor: Editor, now: datetime, f
 
 
 def _anchored(definition: Definition, found: Schedule | None, now: datetime) -> Definition:
-    """Return the definition with an anchor, where it needs one: what was given, else what it had, else its start."""
+    """Return the definition with an anchor, where it needs one: what was given, else its start, else what it had."""
     if definition.every_seconds is None:
         return replace(definition, anchor_at=None)
     had = found.definition.anchor_at if found else None
-    return replace(definition, anchor_at=definition.anchor_at or had or definition.start_at or _whole(now))
+    return replace(definition, anchor_at=definition.anchor_at or definition.start_at or had or _whole(now))
 
 
 def _whole(at: datetime) -> datetime:
@@ -184,7 +184,7 @@ def _timed_anew(connection: Connection, found: Schedule, edited: Schedule, now: 
     else:
         kept = _leave(connection, found, now, found.pause_reason, lambda at: is_common(at) and is_coming(at))
     since = max(now, found.decided_until)  # PostgreSQL's clock may have been set back
-    if edited.definition.once and not kept:
+    if not kept:
         _must_be_to_come(edited.definition, since)
     moved = replace(edited, decided_until=since, kept=kept)
     return replace(moved, next_at=next_look_at(moved))

@@ -195,6 +195,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "too much catch-up": ({"catch_up": {"limit": 1001}}, "invalid-request", "catch_up.limit"),
     "a field that there is not": ({"paused": True}, "invalid-request", "paused"),
     "a number in quotes": ({"priority": "5"}, "invalid-request", "priority"),
+    "an expiry in no time": ({"expires_after_seconds": 1e-7}, "invalid-request", "expires_after_seconds"),
     "limits in the wrong order": (
         {"time_limit": {"soft_seconds": 9, "hard_seconds": 5}}, "invalid-request", "time_limit",
     ),
@@ -221,6 +222,36 @@ def test_a_date_that_cannot_be_read_is_told_in_words_with_an_example(person: Per
     assert error["field"] == "at"
     assert "2030-01-31T08:00" in error["message"]
     assert "\\d" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"time_limit": {"soft_seconds": 9, "hard_seconds": 5}}, {"at": "tomorrow"}, {"start_at": "2030-01-01T00:00:00"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_fault_is_told_without_the_name_of_a_class(person: Person, wrong: dict[str, Any]) -> None:
+    body = problem(put(person, {"task": "demo.noop"} | wrong), 422, "invalid-request")
+
+    for error in body["errors"]:
+        assert "error," not in error["message"]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"end_at": "2020-01-01T00:00:00Z"},
+        {"start_at": "2030-01-02T00:00:00Z", "end_at": "2030-01-01T00:00:00Z"},
+        {"start_at": "2090-01-01T00:00:01Z", "end_at": "2090-01-01T00:00:02Z"},
+    ],
+    ids=["in the past", "backwards", "without an instant"],
+)
+def test_an_edit_that_leaves_no_instant_is_refused(person: Person, window: dict[str, Any]) -> None:
+    before = put(person, NIGHTLY).json()
+
+    for answer in (put(person, NIGHTLY | window), person.http.patch(PATH, json=window)):
+        assert fields(problem(answer, 422, "invalid-timing")) == ["end_at"]
+
+    assert person.http.get(PATH).json() == before
 
 
 def test_a_date_is_refused_with_a_sentence_that_is_true(person: Person) -> None:

@@ -269,6 +269,45 @@ def test_a_start_that_never_comes_before_the_end_is_refused(engine: Engine) -> N
     assert caught.value.field == "end_at"
 
 
+def test_an_edit_that_leaves_no_instant_is_refused_like_a_new_schedule(engine: Engine) -> None:
+    before = put(engine)
+    now = scenes.database_now(engine)
+    windows: list[dict[str, Any]] = [
+        {"end_at": now - timedelta(days=1)},
+        {"start_at": now + timedelta(seconds=1, days=1), "end_at": now + timedelta(seconds=2, days=1)},
+    ]
+    windows[1] |= {"cron": "0 0 29 2 *"}
+
+    for window in windows:
+        for write_it in (edit, put):
+            with pytest.raises(InvalidTiming) as caught:
+                write_it(engine, **window)
+            assert caught.value.field == "end_at"
+
+    assert get(engine) == before
+    assert decided(engine) == []
+
+
+def test_what_is_over_can_be_edited_but_for_its_timing(engine: Engine) -> None:
+    put(engine, every_seconds=1, end_at=scenes.database_now(engine) + timedelta(days=1))
+    change(engine, "UPDATE schedules SET end_at = now() - interval '1 day'")
+
+    assert edit(engine, priority=9).definition.priority == 9
+    with pytest.raises(InvalidTiming):
+        edit(engine, every_seconds=2)
+
+
+def test_an_interval_counts_from_the_start_that_it_is_given(engine: Engine) -> None:
+    put(engine, every_seconds=60)
+    start = scenes.database_now(engine) + timedelta(seconds=17)
+
+    first = put(engine, every_seconds=60, start_at=start)
+
+    assert first.definition.anchor_at == start
+    assert put(engine, every_seconds=60, start_at=start) == first
+    assert put(engine, every_seconds=60).definition.anchor_at == start, "without a start it keeps its beat"
+
+
 def test_a_client_that_knows_another_version_is_told(engine: Engine) -> None:
     first = write(engine, Expected(absent=True))
 
