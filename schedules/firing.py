@@ -6,7 +6,7 @@ Any number of processes may do it at once. Nothing is kept in memory between two
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ ROUNDS: Final = 20
 LOOK_AGAIN_EVERY: Final = 60.0
 """Seconds between two looks for schedules that were planned by older zone data."""
 _SHORTEST_PAUSE: Final = 0.01
+_WHILE_HELD: Final = 0.5
+"""Seconds after which a schedule is tried again that was due and that somebody else held."""
 _AFTER_TROUBLE: Final = 1.0
 
 
@@ -53,11 +55,13 @@ class Firing:
         self._missed_after = timedelta(seconds=settings.missed_after_seconds)
         self._instruments = instruments
         self._pause_at_least = _SHORTEST_PAUSE
+        self._looked_at: datetime | None = None
         self.last_round_at = clock()
 
     def round(self) -> int:
         """Fire what is due, and what has waited long enough; return how many jobs that made."""
         self.last_round_at = self._clock()
+        self._looked_at = None
         try:
             self._look_again()
             made = self._fire_all(partial(firing.fire_due, missed_after=self._missed_after))
@@ -93,6 +97,7 @@ class Firing:
                     reached("fire.commit")
             if outcome.told:
                 passed("fire.commit")
+            self._looked_at = outcome.looked_at or self._looked_at
             made += self._tell(outcome)
             if not outcome.is_full:
                 break
@@ -126,10 +131,21 @@ class Firing:
         }
 
     def until_next_due(self) -> float:
-        """Return the seconds until a schedule is due, by the database's clock; infinity: none is."""
+        """Return the seconds until a schedule is due, by the database's clock; infinity: none is.
+
+        One that was due in the last round and could not be taken is tried again after a while only.
+        """
         try:
             with reading(self._engine) as connection:
-                seconds = store.until_next_due(connection)
+                return self._pause(connection)
         except DatabaseUnavailable:
             return _AFTER_TROUBLE
-        return float("inf") if seconds is None else max(seconds, self._pause_at_least)
+
+    def _pause(self, connection: Connection) -> float:
+        seconds = store.until_next_due(connection)
+        if seconds is None:
+            return float("inf")
+        if seconds > 0 or self._looked_at is None:
+            return max(seconds, self._pause_at_least)
+        following = store.until_next_due(connection, after=self._looked_at)
+        return _WHILE_HELD if following is None else min(max(following, self._pause_at_least), _WHILE_HELD)

@@ -64,6 +64,7 @@ def fire_due(connection: Connection, *, missed_after: timedelta = MISSED_AFTER, 
     done = carry_out(connection, orders, now)
     is_left = any(one.schedule.next_at and one.schedule.next_at <= now for one in orders)
     done.is_full = is_left or len(orders) < len(found) or len(found) == limit
+    done.looked_at = None if done.is_full else now
     return done
 
 

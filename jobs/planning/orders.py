@@ -58,6 +58,8 @@ class Outcome:
     """What the caller rings."""
     is_full: bool = False
     """There was more than one round takes."""
+    looked_at: datetime | None = None
+    """The instant up to which all was taken that is due, but for what somebody else held."""
 
 
 @dataclass(slots=True)
@@ -113,10 +115,10 @@ def _explained(order: Order, occurrence: Occurrence) -> Occurrence:
     """Return the occurrence with the job that is in its way, where that is why it is not fired."""
     if occurrence.decision is not Decision.WAITING and occurrence.reason is not Why.OVERLAP:
         return occurrence
-    *others, newest = sorted(order.busy) or [None]
-    if newest is None:
+    if not order.busy:
         return replace(occurrence, detail="An instant before it waits, or was fired just now.")
-    more = f", and {len(others)} before it have not either" if others else ""
+    *others, newest = sorted(order.busy)
+    more = f", and {len(others)} before it" if others else ""
     return replace(occurrence, detail=f"Job {newest} has not finished{more}.")
 
 

@@ -172,8 +172,12 @@ def advance(connection: Connection, moved: Sequence[Schedule]) -> datetime:
     return at
 
 
-def until_next_due(connection: Connection) -> float | None:
-    """Return the seconds until the next schedule is due, by the database's clock; None: none is."""
+def until_next_due(connection: Connection, after: datetime | None = None) -> float | None:
+    """Return the seconds until the next schedule is due, by the database's clock; None: none is.
+
+    With `after` the next is the first that is due later than that.
+    """
     until = func.extract("epoch", schedules.c.next_at - func.clock_timestamp())
-    seconds = connection.scalar(select(until).where(DUE).order_by(schedules.c.next_at).limit(1))
+    query = select(until).where(DUE).order_by(schedules.c.next_at).limit(1)
+    seconds = connection.scalar(query if after is None else query.where(schedules.c.next_at > after))
     return None if seconds is None else float(seconds)

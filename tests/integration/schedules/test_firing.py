@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from deploy.stack.ports import free_port
 from jobs.planning import firing as rounds
@@ -87,6 +87,25 @@ def test_it_sleeps_until_the_next_one_is_due(engine: Engine, firing: Firing) -> 
     put(engine, "soon", every_seconds=3600)
     change(engine, "UPDATE schedules SET next_at = now() + interval '30 s' WHERE name = 'soon'")
     assert 20 < firing.until_next_due() <= 30
+
+
+def test_what_somebody_holds_is_tried_again_after_a_while_and_makes_no_other_late(
+    engine: Engine, firing: Firing
+) -> None:
+    due(engine)
+    with engine.connect() as holder:
+        holder.execute(text("SELECT FROM schedules FOR UPDATE"))
+        assert firing.round() == 0
+        assert firing.until_next_due() == 0.5
+
+        due(engine, name="other")
+        change(engine, "UPDATE schedules SET next_at = clock_timestamp() WHERE name = 'other'")
+        assert firing.until_next_due() < 0.1, "it came after the last look"
+        assert firing.round() == 1
+        assert firing.until_next_due() == 0.5
+
+    assert firing.round() == 1
+    assert firing.until_next_due() > 600
 
 
 def test_new_zone_data_is_heeded_and_looked_for_once_a_minute(engine: Engine, instruments: Instruments) -> None:
