@@ -121,8 +121,11 @@ class LaunchStep(bootsteps.StartStopStep):  # type: ignore[misc]  # typed as Any
     def _launch(self, consumer: Any) -> None:
         """Hand attempts to the pool while a slot is free; those started ahead wait here, where they can be recalled."""
         keeper = self._keeper
-        while keeper.launches and len(self._in_pool) < keeper.slots:
-            running = keeper.launches.popleft()
+        while len(self._in_pool) < keeper.slots:
+            try:
+                running = keeper.launches.popleft()
+            except IndexError:  # asked for first, it could be gone: a drain takes from the same queue in a thread
+                return
             if running.ending is None:
                 self._in_pool.add(running)
                 launch(keeper, consumer.pool, running, _teller(consumer), partial(self._on_free, consumer))
