@@ -25,6 +25,8 @@ class Broker:
         """It is there, and empty."""
         self.is_away = False
         self.heard: list[JobId] = []
+        self.unconfirmed = 0
+        """None: it takes all, or is found away before anything is sent."""
 
     def ring(self, doorbells: Sequence[Doorbell]) -> None:
         """Take doorbells. Raises `BrokerUnavailable`."""
