@@ -166,6 +166,7 @@ class Run:
             terms=terms,
         )
         strikes = self._injector.strikes
+        self._tables.make_ready()
         self._troubles += [f"{s.fault.kind} {s.fault.where}: {s.failed}" for s in strikes if s.failed and s.broken]
         return Tally(
             options=self._options,

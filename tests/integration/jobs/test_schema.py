@@ -259,7 +259,9 @@ def test_what_makes_sense_is_stored(engine: Engine, table: Table) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "rule", "values"), NONSENSE, ids=[f"{table}.{rule} {' '.join(values)}" for table, rule, values in NONSENSE]
+    ("table", "rule", "values"),
+    NONSENSE,
+    ids=[f"{table}.{rule} {' '.join(values)}" for table, rule, values in NONSENSE],
 )
 def test_nonsense_is_refused(engine: Engine, table: Table, rule: str, values: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError) as caught:
