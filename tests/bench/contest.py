@@ -114,18 +114,25 @@ class Contest:
 
     def _schedules(self) -> list[Measure]:
         """Penstock alone: what is usual, Celery's beat, holds its entries in memory and publishes them one by one."""
-        stack, due, idle = self._penstock, self.options.due_schedules, self.options.idle_schedules
+        stack, due = self._penstock, self.options.due_schedules
         if stack is None:
             return []
         late = self._take_turns("schedules due", [(stack, partial(schedules.lateness, stack, due))])
-        rest = self._take_turns(
-            "idle schedules", [(stack, partial(schedules.idle, stack, idle, self.options.idle_seconds))]
-        )
-        titles = (f"lateness of {due:,} schedules due in one second", f"an idle beat with {idle:,} schedules")
-        return [
-            self._pair("schedules_late", titles[0], late, None, Wanted(p99_ms=1000)),
-            self._pair("schedules_idle", titles[1], rest, None, Wanted(cpu_percent=5)),
-        ]
+        title = f"lateness of {due:,} schedules due in one second"
+        return [self._pair("schedules_late", title, late, None, Wanted(p99_ms=1000)), self._idle(stack)]
+
+    def _idle(self, stack: Penstock) -> Measure:
+        """Penstock beside itself: with many schedules, and with few."""
+        many, few = self.options.idle_schedules, schedules.FEW
+        sides = {
+            count: self._take_turns(
+                f"{count:,} idle schedules", [(stack, partial(schedules.idle, stack, count, self.options.idle_seconds))]
+            )[stack.name]
+            for count in (few, many)
+        }
+        named = [Side(f"{count:,} schedules", sides[count].rounds) for count in (many, few)]
+        title = f"an idle beat with {many:,} schedules, and with {few:,}"
+        return Measure("schedules_idle", title, *named, Wanted(cpu_percent=5))
 
     def _backlog(self) -> list[Measure]:
         """Penstock beside itself: with many jobs waiting, and with few."""

@@ -15,6 +15,8 @@ from tests.bench.processes import NeverHappenedError, wait_until
 from tests.bench.stacks import Watch
 from tests.services.databases import connect_to
 
+FEW: Final = 1_000
+"""Idle schedules, to see beside them what very many cost."""
 DUE_IN: Final = timedelta(seconds=3)
 FIRED_SECONDS: Final = 60.0
 WARM_SECONDS: Final = 3.0
