@@ -24,7 +24,8 @@ from tests.services.databases import connect_to
 from tests.services.local_processes import LocalProcess, surroundings
 
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PROGRAM: Final = (sys.executable, "-m", "deploy.cli.main")
+PROGRAM: Final = (sys.executable, "-P", "-m", "deploy.cli.main")
+"""-P keeps the current folder off the path, as it is with the command that is installed."""
 CODE_SECONDS: Final = 60.0
 
 
