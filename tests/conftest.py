@@ -1,5 +1,6 @@
 """What every ring shares: the real servers, and the ring's mark by the folder that a test lies in."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from tests.pieces import PieceScheduling
 from tests.services.databases import engine  # noqa: F401 - as below
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
 
+#: Where many processes run under load, of code that other tests reach as well. To trace them doubles what they take.
+UNTRACED = (
+    "chaos", "integration/failpoints", "acceptance/test_backlog", "acceptance/test_beats", "acceptance/test_flower",
+    "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus", "acceptance/test_rolling",
+)  # fmt: skip
 RINGS = {"unit", "integration", "conformance", "acceptance", "chaos"}
 
 
@@ -25,3 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PieceScheduling | None:
     """Have several testers share the run by pieces, with `--dist loadgroup`."""
     return PieceScheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have coverage leave the processes alone that these tests start."""
+    place = str(request.path.relative_to(Path(__file__).parent))
+    with pytest.MonkeyPatch.context() as patch:
+        if place.startswith(UNTRACED):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield

@@ -124,15 +124,16 @@ def test_doorbells_that_mean_nothing_do_nothing(plant: Plant) -> None:
 
 def test_a_worker_whose_slots_are_taken_leaves_the_doorbells_to_others(plant: Plant) -> None:
     with plant.crew(worker_concurrency=1) as crew, plant.no_upkeep():
-        long = plant.submit("probe.naps", crew.lane, seconds=7)
+        long = plant.submit("probe.naps", crew.lane, seconds=120)
         plant.running(long)
 
         short = plant.echoes(10, crew.lane)
-        plant.until(lambda: plant.depth(crew.lane) == len(short), "the full worker gives back what it cannot run", 5)
+        plant.until(lambda: plant.depth(crew.lane) == len(short), "the full worker gives back what it cannot run", 20)
         idle = plant.worker(queue=crew.lane)
-        plant.all_finished(short, seconds=5)
+        plant.all_finished(short, seconds=30)
         plant.dismiss(idle)
 
         assert plant.job(long)["state"] == JobState.RUNNING
+        plant.cancel(long)
         plant.finished(plant.submit("demo.noop", crew.lane))
-        assert plant.job(long)["state"] == JobState.SUCCEEDED
+        assert plant.job(long)["state"] == JobState.CANCELLED
