@@ -59,13 +59,17 @@ class JobLog:
         line = job_logs.line(datetime.now(UTC), level, event, facts)
         with self._lock:
             self._waiting.append(line)
-            if self._timer is None:
-                self._timer = threading.Timer(WRITE_EVERY, self._on_time)
-                self._timer.daemon = True
-                self._timer.start()
+            self._wind()
+
+    def _wind(self) -> None:
+        """Have the timer run, where it does not; the lock is held."""
+        if self._timer is None:
+            self._timer = threading.Timer(WRITE_EVERY, self._on_time)
+            self._timer.daemon = True
+            self._timer.start()
 
     def flush(self) -> None:
-        """Write what is left. Raises nothing: the attempt's end matters more."""
+        """Write what is left at the attempt's end, which matters more: nothing is raised, nothing tried later."""
         with self._lock:
             timer, self._timer = self._timer, None
         if timer is not None:
@@ -74,15 +78,19 @@ class JobLog:
             if self._waiting and not self._is_over:
                 self._write()
         if self._waiting and not self._is_over:
+            self._is_over = True
             log.warning("job_log_not_stored", count=len(self._waiting), job_id=str(self._attempt.job_id))
 
     def _on_time(self) -> None:
         with self._lock:
             self._timer = None
         self._write()
+        with self._lock:
+            if self._waiting and not self._is_over:
+                self._wind()
 
     def _write(self) -> None:
-        """Write what is gathered; what cannot be written now waits for the next line or the attempt's end."""
+        """Write what is gathered; what cannot be written now waits for its next turn or the attempt's end."""
         with self._writing:
             lines = self._waiting[:]
             if not lines or self._is_over:

@@ -78,6 +78,7 @@ class Proxy:
         self._open.set()
         self._closing = threading.Event()
         self.cuts = 0
+        self.refusals = 0
         self.connections = 0
 
     def __enter__(self) -> Self:
@@ -184,6 +185,7 @@ class Proxy:
             server.settimeout(None)
             link = _Link(client, server)
             if self._refusing:
+                self.refusals += 1
                 link.reset()
                 continue
             with self._lock:

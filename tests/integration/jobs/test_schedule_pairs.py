@@ -156,7 +156,7 @@ PAIRS: Final = {
     "fire what waits, delete": Pair(is_waiting, fires_what_waits, deletes, [ON_TIME, "fired waited"]),
     "delete, fire what waits": Pair(is_waiting, deletes, fires_what_waits, [ON_TIME, "skipped deleted"]),
     "fire what waits, trigger": Pair(
-        is_waiting, fires_what_waits, triggers, [ON_TIME, "fired waited", "waiting overlap"]
+        is_waiting, fires_what_waits, triggers, [ON_TIME, "fired waited", "waiting triggered"]
     ),
     "trigger, fire what waits": Pair(
         is_waiting, triggers, fires_what_waits, [ON_TIME, "fired waited", "skipped overlap"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from deploy.stack.ports import free_port
 from jobs import job_logs, search
@@ -14,6 +14,8 @@ from jobs.job_logs import FULL, MOST_BYTES, MOST_LINES
 from jobs.model import Attempt
 from tests.factories import cancelled, retry
 from tests.integration.jobs import scenes
+from tests.services.databases import connect_to
+from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 from worker import job_log
 from worker.job_log import JobLog
@@ -67,6 +69,22 @@ def test_a_line_is_kept_soon_though_the_task_says_nothing_more(log: JobLog, atte
     log.info("began")
 
     eventually(lambda: events(engine, attempt) == ["began"], 20, "the line is kept")
+
+
+def test_a_line_that_could_not_be_written_is_kept_when_postgresql_is_back_though_the_task_says_nothing_more(
+    attempt: Attempt, engine: Engine, database_url: str
+) -> None:
+    server = make_url(database_url)
+    with Proxy(str(server.host), server.port or 5432) as proxy:
+        through = connect_to(proxy.through(database_url), pool_size=1)
+        log = JobLog(attempt, lambda: through)
+        proxy.refuse()
+        log.info("began")
+        eventually(lambda: proxy.refusals > 0, 20, "it was tried in vain")
+        proxy.heal()
+
+        eventually(lambda: events(engine, attempt) == ["began"], 20, "the line is kept")
+        through.dispose()
 
 
 def test_the_lines_of_an_attempt_that_is_over_are_followed_by_those_of_the_next(
