@@ -145,7 +145,7 @@ def test_a_trigger_prints_the_job_or_why_there_is_none(penstock: Command) -> Non
     second = penstock.lines("schedules", "trigger", "hourly", code=1)
 
     assert penstock.json("job", job_id)["task"] == "demo.noop"
-    assert second == [["decision", "skipped"], ["reason", "overlap"]]
+    assert second == [["decision", "skipped"], ["reason", "overlap"], ["detail", f"Job {job_id} has not finished."]]
 
 
 def test_a_triggered_job_can_be_waited_for(penstock: Command) -> None:
