@@ -4,8 +4,6 @@ import os
 import resource
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -14,6 +12,7 @@ from pydantic import ValidationError
 
 from api.connections import Connection
 from api.settings import ApiSettings
+from api.siblings import shared_folder
 from jobs.errors import PenstockError
 from jobs.misconfiguration import told
 
@@ -29,29 +28,6 @@ def _allow_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-SHARED: Final = "penstock-metrics-"
-"""Begins the name of the folder in which processes share their metrics; the pid of their parent follows."""
-
-
-def _shared_folder() -> str:
-    """Return a new folder, and remove those of parents that were killed."""
-    for left in Path(tempfile.gettempdir()).glob(f"{SHARED}*-*"):
-        pid = left.name.removeprefix(SHARED).partition("-")[0]
-        if pid.isdigit() and not _lives(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{SHARED}{os.getpid()}-")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def main(settings: ApiSettings, app: FastAPI) -> None:
     """Serve until told to stop; several processes share the port and, through files, their metrics.
 
@@ -60,7 +36,7 @@ def main(settings: ApiSettings, app: FastAPI) -> None:
     _allow_files(settings.connections_limit + FILES_BESIDE_CONNECTIONS)
     shared = None
     if settings.api_processes > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = _shared_folder()
+        shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared_folder()
     try:
         uvicorn.run(
             "api.app:create_app" if settings.api_processes > 1 else app,

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from api.siblings import is_there
 from api.stored import Stored
 from jobs.telemetry.process import tell_facts
 
@@ -17,7 +18,7 @@ def _forget_the_dead(folder: Path) -> None:
     """Remove the gauges of processes that are gone: what they held is not held any more. Their counts stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        if pid.isdigit() and not is_there(int(pid)):
             file.unlink(missing_ok=True)
 
 
