@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.errors import IdempotencyKeyReused, InvalidJob, InvalidPayload, RefusedError, UniqueKeyTaken
@@ -42,6 +42,18 @@ Answer = Acceptance | RefusedError
 _TEXTS: Final = ("task", "queue", "unique_key", "submitter", "request_id", "traceparent", "tags")
 
 
+def where_free(statement: Insert) -> Any:
+    """Return the INSERT of idempotency keys, which takes and returns those that are free.
+
+    A key that has expired is free again; a living one is left as it is and not returned.
+    """
+    return statement.on_conflict_do_update(
+        index_elements=["tenant", "key"],
+        where=idempotency_keys.c.expires_at <= statement.excluded.created_at,
+        set_={name: statement.excluded[name] for name in ("fingerprint", "receipts", "created_at", "expires_at")},
+    ).returning(idempotency_keys.c.tenant, idempotency_keys.c.key)
+
+
 def _claim_statement() -> Any:
     kinds: dict[str, Any] = {"tenant": Text(), "key": Text(), "fingerprint": LargeBinary(), "receipts": Text()}
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items()]
@@ -51,12 +63,7 @@ def _claim_statement() -> Any:
         ["tenant", "key", "fingerprint", "receipts", "created_at", "expires_at"],
         select(new.c.tenant, new.c.key, new.c.fingerprint, new.c.receipts.cast(JSONB()), now, expiry),
     )
-    return statement.on_conflict_do_update(
-        index_elements=["tenant", "key"],
-        # A key that has expired is free again; a living one is left as it is and not returned.
-        where=idempotency_keys.c.expires_at <= statement.excluded.created_at,
-        set_={name: statement.excluded[name] for name in ("fingerprint", "receipts", "created_at", "expires_at")},
-    ).returning(idempotency_keys.c.tenant, idempotency_keys.c.key)
+    return where_free(statement)
 
 
 _CLAIM: Final = _claim_statement()

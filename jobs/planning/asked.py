@@ -7,11 +7,11 @@ with the occurrence.
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.errors import IdempotencyKeyReused
-from jobs.intake import IDEMPOTENCY_LIFETIME
+from jobs.intake import IDEMPOTENCY_LIFETIME, where_free
 from jobs.model import Idempotency, JobId
 from jobs.planning import history
 from jobs.planning.history import Row
@@ -40,19 +40,7 @@ def recall(connection: Connection, schedule_id: ScheduleId, tenant: str, asked: 
 
 def keep(connection: Connection, tenant: str, asked: Idempotency, occurrence_id: UUID, now: datetime) -> None:
     """Keep the key of a trigger that made no job. Raises `IdempotencyKeyReused` where another request was quicker."""
-    statement = upsert(idempotency_keys).values(
-        tenant=tenant,
-        key=asked.key,
-        fingerprint=asked.fingerprint,
-        receipts={_OCCURRENCE: str(occurrence_id)},
-        created_at=now,
-        expires_at=now + IDEMPOTENCY_LIFETIME,
-    )
-    new = statement.excluded
-    kept = statement.on_conflict_do_update(
-        index_elements=["tenant", "key"],
-        where=idempotency_keys.c.expires_at <= new.created_at,
-        set_={name: new[name] for name in ("fingerprint", "receipts", "created_at", "expires_at")},
-    ).returning(literal(1))
-    if connection.scalar(kept) is None:
+    row = {"tenant": tenant, "key": asked.key, "fingerprint": asked.fingerprint, "created_at": now}
+    row |= {"receipts": {_OCCURRENCE: str(occurrence_id)}, "expires_at": now + IDEMPOTENCY_LIFETIME}
+    if connection.execute(where_free(upsert(idempotency_keys).values(row))).first() is None:
         raise IdempotencyKeyReused
