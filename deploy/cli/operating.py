@@ -1,12 +1,13 @@
 """`penstock explain`, `queues`, `workers`, `pause` and `resume`: what goes on, and why a job does not."""
 
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
 
 from deploy.cli import options, screen
 from deploy.cli.client import Json, connected
-from deploy.cli.views import at
+from deploy.cli.views import at, dumped
 
 app = typer.Typer()
 
@@ -80,7 +81,7 @@ def pause(
 ) -> None:
     """Start no job of a queue from now on. It goes on taking jobs in, and what runs goes on."""
     with connected(url, key_file) as api:
-        _show([api.post(f"/queues/{queue}/pause")], QUEUE_COLUMNS, as_json=json)
+        _show([api.post(f"/queues/{quote(queue, safe='')}/pause")], QUEUE_COLUMNS, as_json=json)
 
 
 @app.command(rich_help_panel=OPERATORS, epilog=options.examples("penstock resume default"))
@@ -93,15 +94,12 @@ def resume(
 ) -> None:
     """Have a paused queue go on; the most urgent of its jobs start first."""
     with connected(url, key_file) as api:
-        _show([api.post(f"/queues/{queue}/resume")], QUEUE_COLUMNS, as_json=json)
+        _show([api.post(f"/queues/{quote(queue, safe='')}/resume")], QUEUE_COLUMNS, as_json=json)
 
 
 def _show(found: list[Json], columns: tuple[str, ...], *, as_json: bool) -> None:
-    if as_json:
-        for one in found:
-            screen.dump(one)
-        return
-    screen.table(columns, ([_cell(one, name) for name in columns] for one in found))
+    if not dumped(found, as_json=as_json):
+        screen.table(columns, ([_cell(one, name) for name in columns] for one in found))
 
 
 def _cell(one: Json, name: str) -> Any:

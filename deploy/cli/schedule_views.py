@@ -5,7 +5,7 @@ from typing import Final
 
 from deploy.cli import screen
 from deploy.cli.client import Json
-from deploy.cli.views import at
+from deploy.cli.views import at, dumped
 
 COLUMNS: Final = ("name", "timing", "zone", "task", "state", "next_at", "source")
 OCCURRENCE_COLUMNS: Final = ("instant", "decision", "reason", "job_id", "count", "through_at", "detail")
@@ -39,9 +39,7 @@ def show_written(schedule: Json, *, as_json: bool) -> None:
 
 def show_schedules(schedules: Iterable[Json], *, as_json: bool) -> None:
     """Show schedules as a table, a line, or a JSON document each."""
-    if as_json:
-        for one in schedules:
-            screen.dump(one)
+    if dumped(schedules, as_json=as_json):
         return
     screen.table(COLUMNS, (_row(one) for one in schedules), empty="No schedules.")
 
@@ -103,9 +101,7 @@ def _shown(instant: Json, name: str) -> object:
 
 def show_occurrences(occurrences: Iterable[Json], *, as_json: bool) -> None:
     """Show what was decided, as a table, a line, or a JSON document each."""
-    if as_json:
-        for one in occurrences:
-            screen.dump(one)
+    if dumped(occurrences, as_json=as_json):
         return
     rows = ([_cell(one, name) for name in OCCURRENCE_COLUMNS] for one in occurrences)
     screen.table(OCCURRENCE_COLUMNS, rows, empty="Nothing was decided yet.")

@@ -95,7 +95,7 @@ def _without_none(facts: Json) -> Json:
 
 def show_jobs(jobs: Iterable[Json], *, as_json: bool) -> None:
     """Show jobs as a table, a line, or a JSON document each."""
-    if not _dumped(jobs, as_json=as_json):
+    if not dumped(jobs, as_json=as_json):
         screen.table(JOB_COLUMNS, (_job_row(job) for job in jobs), empty="No jobs.")
 
 
@@ -110,7 +110,7 @@ def _job_row(job: Json) -> list[object]:
 
 def show_dead_letters(letters: Iterable[Json], *, as_json: bool) -> None:
     """Show dead letters as a table, a line, or a JSON document each."""
-    if not _dumped(letters, as_json=as_json):
+    if not dumped(letters, as_json=as_json):
         screen.table(LETTER_COLUMNS, (_letter_row(one) for one in letters), empty="No dead letters.")
 
 
@@ -163,7 +163,7 @@ def _short(facts: Json | None) -> str:
     return ", ".join(f"{name}={value}" for name, value in (facts or {}).items())
 
 
-def _dumped(items: Iterable[Any], *, as_json: bool) -> bool:
+def dumped(items: Iterable[Any], *, as_json: bool) -> bool:
     """Print the items as JSON if that is wanted, and say whether it was."""
     if as_json:
         for item in items:
