@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, Select, case, func, literal, sele
 
 from jobs.model import PRIORITIES
 from jobs.state import JobState
-from jobs.tables import census, census_marks, jobs
+from jobs.tables import RUNG, UNRUNG, census, census_marks, jobs
 
 FOLDED: Final = 20_000
 """Marks that are added up at once."""
@@ -90,11 +90,11 @@ SELECT queue, greatest(coalesce(extract(epoch FROM clock_timestamp() - least(
      FROM generate_series({PRIORITIES[0]}, {PRIORITIES[-1]}) AS each (priority)
      CROSS JOIN LATERAL (
          SELECT run_at FROM jobs
-         WHERE jobs.queue = asked.queue AND jobs.priority = each.priority AND state = 'queued' AND rung_at IS NULL
+         WHERE jobs.queue = asked.queue AND jobs.priority = each.priority AND {UNRUNG}
          ORDER BY run_at LIMIT 1) AS first),
     (SELECT min(rung.run_at)
      FROM (SELECT run_at FROM jobs
-           WHERE jobs.queue = asked.queue AND state = 'queued' AND rung_at IS NOT NULL
+           WHERE jobs.queue = asked.queue AND {RUNG}
            ORDER BY rung_at LIMIT {LOOKED_AT}) AS rung)
 )), 0), 0)
 FROM unnest(CAST(:queues AS text[])) AS asked (queue)

@@ -10,23 +10,22 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, text, tuple_
+from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, tuple_
 
 from jobs import registry
 from jobs.errors import NotFound
 from jobs.model import DEFAULT_TENANT, JobId
-from jobs.state import FINAL, JobState
-from jobs.tables import events, jobs, paused_queues
+from jobs.state import FINAL, TRANSITIONS, JobState
+from jobs.tables import RUNG, UNRUNG, events, jobs, paused_queues
 
 MOST_COUNTED: Final = 20_000
 """Jobs ahead that are counted of each kind; beyond that the position is known to be at least so much."""
 OVERDUE_AFTER: Final = timedelta(seconds=5)
 """A beat releases what is due within a second; later than this, there is none."""
 
-# Written out as in the partial indexes: a bound value hides them from a generic plan.
-_UNRUNG = text("state = 'queued' AND rung_at IS NULL")
-_RUNG = text("state = 'queued' AND rung_at IS NOT NULL")
-_READY_SINCE: Final = ("accept", "enqueue", "rescue", "release", "redrive")
+_READY_SINCE: Final = (
+    "accept", *(event.value for event, way in TRANSITIONS.items() if way.target is JobState.QUEUED)
+)  # fmt: skip
 """The events that put a job into its queue."""
 
 
@@ -225,5 +224,5 @@ def ahead_queries(job: RowMapping) -> Iterator[Select[Any]]:
     more_urgent = jobs.c.priority > job["priority"]
     unrung = [more_urgent] if is_rung else [more_urgent, and_(same, place)]
     rung = [more_urgent, and_(same, jobs.c.rung_at < job["rung_at"]) if is_rung else same]
-    for kind, before in ((_UNRUNG, unrung), (_RUNG, rung)):
+    for kind, before in ((UNRUNG, unrung), (RUNG, rung)):
         yield select(jobs.c.id).where(kind, jobs.c.queue == job["queue"], or_(*before)).limit(MOST_COUNTED)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, select, text
+from sqlalchemy import Connection, RowMapping, Select, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs import census, registry
 from jobs.model import id_before
 from jobs.state import UNFINISHED, JobState
-from jobs.tables import jobs, paused_queues
+from jobs.tables import LEASED, jobs, paused_queues
 
 RATE_SPAN: Final = timedelta(minutes=1)
 """How far back the rates look."""
@@ -112,5 +112,5 @@ def _add_worker(queue: Queue, worker: RowMapping) -> None:
 def running_of(connection: Connection, *, tenant: str, limit: int) -> Sequence[RowMapping]:
     """Return the running jobs of the tenant, those first whose lease ends first."""
     columns = [jobs.c[name] for name in ("id", "task", "queue", "attempt", "worker", "started_at", "lease_expires_at")]
-    query = select(*columns).where(text("state = 'running'"), jobs.c.tenant == tenant)
+    query = select(*columns).where(LEASED, jobs.c.tenant == tenant)
     return connection.execute(query.order_by(jobs.c.lease_expires_at).limit(limit)).mappings().all()

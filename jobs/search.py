@@ -13,7 +13,7 @@ from jobs import cursors
 from jobs.errors import NotFound
 from jobs.model import DEFAULT_TENANT, JobId, id_after, id_before
 from jobs.state import JobState, Reason
-from jobs.tables import attempts, events, job_logs, jobs
+from jobs.tables import OPEN_DEAD_LETTER, attempts, events, job_logs, jobs
 
 Row = Mapping[str, Any]
 
@@ -125,17 +125,13 @@ def list_jobs(
     return _page(connection, query, limit, scope)
 
 
-#: Written out as in the partial index: a bound value would hide the index from a prepared statement.
-_OPEN_DEAD_LETTER: Final = text("state = 'failed' AND closed_at IS NULL")
-
-
 def dead_letters_query(
     *, tenant: str, limit: int, before: JobId | None = None, task: str | None = None, reason: Reason | None = None
 ) -> Select[Any]:
     """Return the query for open dead letters, newest first."""
     query = (
         select(*SUMMARY, jobs.c.error)
-        .where(jobs.c.tenant == tenant, _OPEN_DEAD_LETTER)
+        .where(jobs.c.tenant == tenant, OPEN_DEAD_LETTER)
         .order_by(jobs.c.id.desc())
         .limit(limit)
     )

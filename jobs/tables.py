@@ -1,5 +1,7 @@
 """The tables, as SQLAlchemy Core, with the CHECKs and partial indexes that hold the promises."""
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -107,6 +109,15 @@ jobs = Table(
     CheckConstraint("length(task) BETWEEN 1 AND 200 AND length(queue) BETWEEN 1 AND 100", name="names_bounded"),
 )
 
+#: The conditions of the partial indexes. A statement that is to use one says it in the same words: a bound value hides
+#: the index from a generic plan.
+UNRUNG: Final = text("state = 'queued' AND rung_at IS NULL")
+RUNG: Final = text("state = 'queued' AND rung_at IS NOT NULL")
+DUE: Final = text("state IN ('scheduled', 'retrying')")
+LEASED: Final = text("state = 'running'")
+EXPIRING: Final = text("expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')")
+OPEN_DEAD_LETTER: Final = text("state = 'failed' AND closed_at IS NULL")
+
 # What upkeep rings: ready and not in the broker, the most urgent first.
 Index(
     "jobs_unrung",
@@ -114,16 +125,16 @@ Index(
     jobs.c.priority.desc(),
     jobs.c.run_at,
     jobs.c.id,
-    postgresql_where=text("state = 'queued' AND rung_at IS NULL"),
+    postgresql_where=UNRUNG,
 )
 # What may have been stranded: rung, and not started since.
-Index("jobs_rung", jobs.c.queue, jobs.c.rung_at, postgresql_where=text("state = 'queued' AND rung_at IS NOT NULL"))
-Index("jobs_due", jobs.c.run_at, postgresql_where=text("state IN ('scheduled', 'retrying')"))
-Index("jobs_leased", jobs.c.lease_expires_at, postgresql_where=text("state = 'running'"))
+Index("jobs_rung", jobs.c.queue, jobs.c.rung_at, postgresql_where=RUNG)
+Index("jobs_due", jobs.c.run_at, postgresql_where=DUE)
+Index("jobs_leased", jobs.c.lease_expires_at, postgresql_where=LEASED)
 Index(
     "jobs_expiring",
     jobs.c.expires_at,
-    postgresql_where=text("expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')"),
+    postgresql_where=EXPIRING,
 )
 Index(
     "jobs_unique_key",
@@ -136,7 +147,7 @@ Index(
     "jobs_dead_letters",
     jobs.c.tenant,
     jobs.c.id,
-    postgresql_where=text("state = 'failed' AND closed_at IS NULL"),
+    postgresql_where=OPEN_DEAD_LETTER,
 )
 # Lists, newest first. Few on purpose: each one is written at every change of state.
 Index("jobs_by_state", jobs.c.tenant, jobs.c.state, jobs.c.id)

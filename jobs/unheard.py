@@ -6,14 +6,12 @@ from typing import Any, Final
 
 from sqlalchemy import ARRAY, Connection, Interval, Select, Text, bindparam, exists, func, or_, select, text
 
-from jobs.tables import jobs, paused_queues
+from jobs.tables import RUNG, jobs, paused_queues
 
 LOOKED_AT: Final = 100
 """Jobs of each queue that one look goes through, those first that were rung for the longest ago."""
 
 _now = func.statement_timestamp()
-# Written out, not bound: a bound value hides the partial index from a generic plan.
-_RUNG = text("state = 'queued' AND rung_at IS NOT NULL")
 
 
 def unheard_jobs() -> Select[Any]:
@@ -21,7 +19,7 @@ def unheard_jobs() -> Select[Any]:
     named = func.unnest(bindparam("queues", type_=ARRAY(Text()))).table_valued("queue", name="named").render_derived()
     rung = (
         select(jobs.c.id, jobs.c.run_at, jobs.c.expires_at)
-        .where(_RUNG, jobs.c.queue == named.c.queue)
+        .where(RUNG, jobs.c.queue == named.c.queue)
         .order_by(jobs.c.rung_at)
         .limit(LOOKED_AT)
         .lateral("rung")

@@ -18,7 +18,6 @@ from sqlalchemy import (
     literal,
     null,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -27,7 +26,7 @@ from jobs.failpoints import passed, reached
 from jobs.model import PRIORITIES, Doorbell, JobId, id_after
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
-from jobs.tables import attempts, events, idempotency_keys, job_logs, jobs
+from jobs.tables import DUE, EXPIRING, LEASED, RUNG, UNRUNG, attempts, events, idempotency_keys, job_logs, jobs
 from jobs.transitions import NO_LEASE, TELLING, may, move, moved_to, told
 
 BATCH: Final = 500
@@ -37,36 +36,30 @@ STRANDED_AFTER: Final = timedelta(seconds=10)
 _clock = func.clock_timestamp()
 # What an index is searched by must not change while the statement runs: the clock above would be looked at row by row.
 _now = func.statement_timestamp()
-# The states of a partial index are written out, not bound: a bound value hides the index from a generic plan.
-_LEASED = text("state = 'running'")
-_DUE = text("state IN ('scheduled', 'retrying')")
-_EXPIRING = text("expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')")
-_UNRUNG = text("state = 'queued' AND rung_at IS NULL")
-_RUNG = text("state = 'queued' AND rung_at IS NOT NULL")
 
 _DOORBELL = (jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.priority)
 
 
 def due_jobs(limit: int = BATCH) -> Select[Any]:
     """Return the query for jobs whose time has come."""
-    return select(jobs.c.id).where(_DUE, jobs.c.run_at <= _now).order_by(jobs.c.run_at).limit(limit)
+    return select(jobs.c.id).where(DUE, jobs.c.run_at <= _now).order_by(jobs.c.run_at).limit(limit)
 
 
 def expired_leases(limit: int = BATCH) -> Select[Any]:
     """Return the query for jobs whose attempt is no longer thought alive."""
     return (
-        select(jobs.c.id).where(_LEASED, jobs.c.lease_expires_at < _now).order_by(jobs.c.lease_expires_at).limit(limit)
+        select(jobs.c.id).where(LEASED, jobs.c.lease_expires_at < _now).order_by(jobs.c.lease_expires_at).limit(limit)
     )
 
 
 def outdated_jobs(limit: int = BATCH) -> Select[Any]:
     """Return the query for waiting jobs that are not wanted any more."""
-    return select(jobs.c.id).where(_EXPIRING, jobs.c.expires_at <= _now).order_by(jobs.c.expires_at).limit(limit)
+    return select(jobs.c.id).where(EXPIRING, jobs.c.expires_at <= _now).order_by(jobs.c.expires_at).limit(limit)
 
 
 def unrung_jobs(queue: str, limit: int = BATCH, priority: int | None = None) -> Select[Any]:
     """Return the query for ready jobs of `queue` that no doorbell speaks of, the most urgent first."""
-    query = select(jobs.c.id).where(_UNRUNG, jobs.c.queue == queue)
+    query = select(jobs.c.id).where(UNRUNG, jobs.c.queue == queue)
     if priority is not None:
         query = query.where(jobs.c.priority == priority)
     return query.order_by(jobs.c.priority.desc(), jobs.c.run_at, jobs.c.id).limit(limit)
@@ -74,7 +67,7 @@ def unrung_jobs(queue: str, limit: int = BATCH, priority: int | None = None) -> 
 
 def unrung_priorities(queue: str, below: int | None = None) -> Select[Any]:
     """Return the query for the most urgent priority, `below` that one, of the jobs that no doorbell speaks of."""
-    query = select(jobs.c.priority).where(_UNRUNG, jobs.c.queue == queue)
+    query = select(jobs.c.priority).where(UNRUNG, jobs.c.queue == queue)
     if below is not None:
         query = query.where(jobs.c.priority < below)
     return query.order_by(jobs.c.priority.desc()).limit(1)
@@ -85,14 +78,16 @@ def stranded_jobs(queue: str, limit: int = BATCH, after: timedelta = STRANDED_AF
 
     The most urgent first: nobody knows which doorbells were lost, and the turn of the others comes later anyway.
     """
-    rung_long_ago = (_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
-    return select(jobs.c.id).where(*rung_long_ago).order_by(jobs.c.priority.desc(), jobs.c.rung_at).limit(limit)
+    return _rung_long_ago(queue, after).order_by(jobs.c.priority.desc(), jobs.c.rung_at).limit(limit)
 
 
 def oldest_rung(queue: str, after: timedelta = STRANDED_AFTER) -> Select[Any]:
     """Return the query for one job of those: whether there is any."""
-    rung_long_ago = (_RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
-    return select(jobs.c.id).where(*rung_long_ago).order_by(jobs.c.rung_at).limit(1)
+    return _rung_long_ago(queue, after).order_by(jobs.c.rung_at).limit(1)
+
+
+def _rung_long_ago(queue: str, after: timedelta) -> Select[Any]:
+    return select(jobs.c.id).where(RUNG, jobs.c.queue == queue, jobs.c.rung_at < _now - literal(after, Interval))
 
 
 def _locked(query: Select[Any]) -> Any:
@@ -178,13 +173,13 @@ def most_urgent_unrung(connection: Connection, queue: str, below: int | None = N
 def unrung_kinds(connection: Connection, queue: str) -> frozenset[int]:
     """Return the priorities of which a ready job of `queue` was not rung."""
     each = func.generate_series(PRIORITIES[0], PRIORITIES[-1]).column_valued("each")
-    is_there = select(jobs.c.id).where(_UNRUNG, jobs.c.queue == queue, jobs.c.priority == each).exists()
+    is_there = select(jobs.c.id).where(UNRUNG, jobs.c.queue == queue, jobs.c.priority == each).exists()
     return frozenset(connection.scalars(select(each).where(is_there)))
 
 
 def count_unrung(connection: Connection, limit: int) -> int:
     """Return how many ready jobs no doorbell speaks of, counting no further than `limit`."""
-    waiting = select(jobs.c.queue).where(_UNRUNG).limit(limit).subquery()
+    waiting = select(jobs.c.queue).where(UNRUNG).limit(limit).subquery()
     return connection.scalar(select(func.count()).select_from(waiting)) or 0
 
 
@@ -208,21 +203,21 @@ def rung_by_priority(connection: Connection, queue: str, window: int) -> dict[in
     Counts no further than twice what `window` doorbells for each priority allow.
     """
     most = 2 * window * len(PRIORITIES)
-    held = select(jobs.c.priority).where(_RUNG, jobs.c.queue == queue).limit(most).subquery()
+    held = select(jobs.c.priority).where(RUNG, jobs.c.queue == queue).limit(most).subquery()
     rows = connection.execute(select(held.c.priority, func.count()).group_by(held.c.priority))
     return {priority: count for priority, count in rows}  # noqa: C416 - dict() does not take rows for pairs
 
 
 def mark_unrung(connection: Connection, ids: Sequence[JobId]) -> None:
     """Record that the doorbells of these jobs did not reach the broker: upkeep rings them when it is back."""
-    ordered = select(jobs.c.id).where(jobs.c.id.in_(ids), _RUNG).order_by(jobs.c.id).with_for_update().cte("ordered")
+    ordered = select(jobs.c.id).where(jobs.c.id.in_(ids), RUNG).order_by(jobs.c.id).with_for_update().cte("ordered")
     connection.execute(update(jobs).where(jobs.c.id == ordered.c.id).values(rung_at=None))
 
 
 def seconds_until_due(connection: Connection) -> float | None:
     """Return how long until the next waiting job is due, by the database's clock; None: no job waits."""
     until = func.extract("epoch", jobs.c.run_at - _clock)
-    seconds = connection.scalar(select(until).where(_DUE).order_by(jobs.c.run_at).limit(1))
+    seconds = connection.scalar(select(until).where(DUE).order_by(jobs.c.run_at).limit(1))
     return None if seconds is None else float(seconds)
 
 
