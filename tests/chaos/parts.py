@@ -56,6 +56,10 @@ class Part(Hold):
     port: int | None = None
     adopt: Callable[[int], None] = lambda _pid: None
     """Called with the pid of each new process, before it has forked."""
+    ready_seconds: float = READY_SECONDS
+    """After its start, by which it must be ready."""
+    stop_seconds: float = STOP_SECONDS
+    """After SIGTERM, by which it must have ended."""
 
     def __post_init__(self) -> None:
         """Describe the process; nothing runs before `start`."""
@@ -87,7 +91,7 @@ class Part(Hold):
 
     def wait_until_ready(self) -> None:
         """Return when it says that it is ready. Raises `DidNotStart`."""
-        self.child.wait_until(self._has_said_so, READY_SECONDS)
+        self.child.wait_until(self._has_said_so, self.ready_seconds)
 
     def _has_said_so(self) -> bool:
         with self.log.open("rb") as log:
@@ -112,7 +116,7 @@ class Part(Hold):
 
     def stop(self) -> bool:
         """Ask it to end, and return when it has; False: it had to be killed."""
-        return self.child.end(signal.SIGTERM, STOP_SECONDS)
+        return self.child.end(signal.SIGTERM, self.stop_seconds)
 
     def ask_to_stop(self) -> None:
         """Ask it to end, and return at once."""

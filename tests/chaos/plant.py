@@ -73,7 +73,7 @@ class Plant:
             list(pool.map(lambda server: server.start(), (self.postgres, self.broker)))
         self._prepare()
         self.parts = {name: self._part(name) for name in (*APIS, *WORKERS, *BEATS)}
-        self._open.callback(self._end_parts)
+        self._open.callback(self.stop_parts)
         for part in self.parts.values():
             part.start()
         for part in self.parts.values():
@@ -139,12 +139,9 @@ class Plant:
         """Return what a fault at `target` must have hold of."""
         return self.parts.get(target) or self.holds[target]
 
-    def _end_parts(self) -> None:
-        end_together([part.child for part in self.parts.values()], STOP_SECONDS)
-
-    def stop_parts(self) -> None:
-        """End all of Penstock's processes in good order; the servers stay."""
-        self._end_parts()
+    def stop_parts(self) -> bool:
+        """End all of Penstock's processes in good order; the servers stay. False: some had to be killed."""
+        return end_together([part.child for part in self.parts.values()], STOP_SECONDS)
 
     def versions(self) -> dict[str, str]:
         """Return what the servers are; PostgreSQL must run."""

@@ -19,6 +19,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.logbook import serious_lines
 from tests.chaos.options import Options
+from tests.chaos.parts import STOP_SECONDS as PART_SECONDS
 from tests.chaos.parts import Supervisor
 from tests.chaos.plant import GRACE_SECONDS, SETTINGS, SLOTS, Plant
 from tests.chaos.recovery import felt
@@ -76,7 +77,8 @@ class Run:
             self._stress()
             self._drain()
             self._supervisor.close()
-            self.plant.stop_parts()
+            if not self.plant.stop_parts():
+                self._troubles.append(f"some processes had not ended {PART_SECONDS:g} s after SIGTERM, and were killed")
             report = self._judge()
             if not report.is_good:
                 self._dump()
@@ -167,7 +169,6 @@ class Run:
         )
         strikes = self._injector.strikes
         self._tables.make_ready()
-        self._troubles += [f"{s.fault.kind} {s.fault.where}: {s.failed}" for s in strikes if s.failed and s.broken]
         return Tally(
             options=self._options,
             began_at=self._began_at,
@@ -184,7 +185,7 @@ class Run:
             deaths=self._supervisor.deaths,
             oddities=self._load.oddities,
             logged=dict(serious_lines(self.plant.logs, frozenset(self.plant.parts)).most_common()),
-            troubles=self._troubles,
+            run_troubles=self._troubles,
             planned_faults=len(schedule(self._options)),
         )
 

@@ -54,8 +54,8 @@ class Tally:
     """Answers that no client should ever get."""
     logged: dict[str, int]
     """Lines of logs above a warning, by process and event."""
-    troubles: Sequence[str] = ()
-    """Why the run itself did not go as it should."""
+    run_troubles: Sequence[str] = ()
+    """Why the run as a whole did not go as it should."""
     planned_faults: int = 0
 
     @property
@@ -90,6 +90,11 @@ class Tally:
             for what, made, planned, share in wanted
             if made < _least(planned, share)
         ]
+
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong with the run, or with one of its faults."""
+        return [*self.run_troubles, *(trouble for felt in self.felt if (trouble := felt.strike.trouble))]
 
     @property
     def kinds(self) -> int:
@@ -132,7 +137,7 @@ class Tally:
             "exposures": {one.kind: one.touched for one in self.summaries()},
             "good": self.is_good,
             "violations": found.get("violations", []),
-            "troubles": list(self.troubles),
+            "troubles": self.troubles,
             "oddities": list(self.oddities),
             "deaths": [asdict(death) for death in self.deaths],
             "checker": {name: found[name] for name in ("clean", "counts", "facts", "broken") if name in found},
@@ -244,6 +249,7 @@ def _told(felt: Felt) -> dict[str, Any]:
         "stuck": felt.stuck,
         "late": len(felt.late),
         "failed": strike.failed,
+        "wrong": strike.wrong,
     }
 
 

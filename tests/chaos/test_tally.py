@@ -205,12 +205,14 @@ def broken() -> Report:
     [
         {"checked": None},
         {"checked": broken()},
-        {"troubles": ["3 jobs had not ended"]},
+        {"run_troubles": ["3 jobs had not ended"]},
+        {"felt": [Felt(strike(Kind.ROLL_API, wrong="it had not ended"))]},
+        {"felt": [Felt(strike()), Felt(strike(failed="it broke", broken=True))]},
         {"oddities": ["POST /jobs: 500"]},
         {"deaths": [Death("worker-1", 1, 12.0, "its last words")]},
         {"felt": [Felt(strike(), [90.0], late=["job 7 went on after 90 s"])]},
     ],
-    ids=["unchecked", "lost", "troubles", "oddities", "deaths", "late"],
+    ids=["unchecked", "lost", "troubles", "a deploy", "a fault that broke", "oddities", "deaths", "late"],
 )
 def test_a_run_is_not_good_when_anything_was_wrong(facts: dict[str, Any]) -> None:
     assert tally().is_good
@@ -251,6 +253,14 @@ def test_who_went_on_too_late_stands_on_the_page() -> None:
     assert "Too late: job 7 went on after 90 s" in late.as_markdown()
     assert late.as_json()["late"] == ["job 7 went on after 90 s"]
     assert late.as_json()["recovery"]["kill_api"]["late"] == 1
+
+
+def test_what_a_fault_brought_to_light_stands_on_the_page() -> None:
+    deploy = tally(felt=[Felt(strike(Kind.ROLL_API, wrong="it had not ended 30 s after SIGTERM"))])
+
+    assert deploy.as_json()["troubles"] == ["roll_api api-1 at 2 s: it had not ended 30 s after SIGTERM"]
+    assert "- Trouble: roll_api api-1 at 2 s: it had not ended" in deploy.as_markdown()
+    assert deploy.as_json()["faults"] == 1
 
 
 def test_what_a_run_lost_and_who_died_stand_on_the_page() -> None:

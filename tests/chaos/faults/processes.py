@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -64,7 +63,7 @@ def kill_main(scene: Scene, strike: Strike) -> None:
         strike.miss(NO_PROCESS)
     part.kill_main()
     scene.wait(strike.fault.seconds)
-    _bring_back(part)
+    _bring_back(part, strike)
 
 
 def kill(scene: Scene, strike: Strike) -> None:
@@ -75,7 +74,7 @@ def kill(scene: Scene, strike: Strike) -> None:
         strike.miss(NO_PROCESS)
     part.kill()
     scene.wait(strike.fault.seconds)
-    _bring_back(part)
+    _bring_back(part, strike)
 
 
 def pause(scene: Scene, strike: Strike) -> None:
@@ -96,16 +95,19 @@ def roll(scene: Scene, strike: Strike) -> None:
     if part.pid is None:
         strike.miss(NO_PROCESS)
     if not part.stop():
-        strike.failed = "it did not end by itself and was killed"
+        strike.wrong = f"it had not ended {part.stop_seconds:g} s after SIGTERM, and was killed"
     scene.wait(strike.fault.seconds)
-    _bring_back(part)
+    _bring_back(part, strike)
 
 
-def _bring_back(part: Part) -> None:
-    """Start it again; whether it dies at that is the supervisor's affair."""
+def _bring_back(part: Part, strike: Strike) -> None:
+    """Start it again; whether it dies at that is the supervisor's affair, and that it never gets ready is trouble."""
     part.start()
-    with suppress(DidNotStart):
+    try:
         part.wait_until_ready()
+    except DidNotStart:
+        if part.exit_code is None:
+            strike.wrong = strike.wrong or f"it was not ready {part.ready_seconds:g} s after it was started again"
 
 
 def run_out_of_memory(scene: Scene, strike: Strike) -> None:

@@ -38,6 +38,8 @@ class Strike:
     """Why it could not be made, or not as it was meant."""
     broken: bool = False
     """Whether the run itself is at fault for that."""
+    wrong: str | None = None
+    """What the system did about it that it must never do."""
     unmet: bool = False
     """Nothing came by that it could strike, or nobody saw it hit."""
     touched: Sequence[Due] = ()
@@ -52,6 +54,12 @@ class Strike:
     def miss(self, why: str) -> None:
         """Note that the blow was not seen to hit."""
         self.failed, self.unmet = why, True
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the run is not good, as far as this fault tells; None: it may be."""
+        told = self.wrong or (self.failed if self.broken else None)
+        return f"{self.fault.kind} {self.fault.where} at {self.fault.at:g} s: {told}" if told else None
 
     @property
     def struck(self) -> bool:
