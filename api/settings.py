@@ -3,13 +3,12 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.environment import Settings
 
 
-class ApiSettings(BaseSettings):
+class ApiSettings(Settings):
     """Where the API listens, and what it takes in."""
-
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
     api_host: Annotated[str, Field(description="The address that the API listens on")] = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535, description="The port that the API listens on")] = 8000

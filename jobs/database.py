@@ -5,24 +5,19 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from jobs.environment import Settings
 from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
 from jobs.failpoints import passed, reached
 from jobs.link import Link, bound
 from jobs.telemetry.pools import WatchedPool
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(Settings):
     """Where PostgreSQL is, and how much of it one process may use."""
-
-    # What is wrong with a setting is told without its value, which may hold a password.
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
-    )
 
     database_url: Annotated[
         SecretStr,

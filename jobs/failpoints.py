@@ -21,9 +21,10 @@ from typing import Annotated, Final, NamedTuple
 import psycopg
 import structlog
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 from sqlalchemy.exc import OperationalError
 
+from jobs.environment import Settings
 from jobs.errors import BrokerUnavailable, DatabaseUnavailable, OutcomeUnknown
 from jobs.points import POINTS, Action, Breaks
 
@@ -49,10 +50,8 @@ class Arm(NamedTuple):
     seconds: float = 1.0
 
 
-class FailPointSettings(BaseSettings):
+class FailPointSettings(Settings):
     """Where a process is to fail. For tests."""
-
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
     fail_points: Annotated[
         tuple[Arm, ...],

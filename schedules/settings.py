@@ -3,13 +3,12 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.environment import Settings
 
 
-class ScheduleSettings(BaseSettings):
+class ScheduleSettings(Settings):
     """How often upkeep looks, what it keeps, and when a schedule's instant was missed."""
-
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
     upkeep_seconds: Annotated[
         float, Field(ge=0.05, le=60, description="The longest pause between two rounds of upkeep")

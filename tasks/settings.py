@@ -3,7 +3,9 @@
 from typing import Annotated, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
+
+from jobs.environment import Settings
 
 DEAD_SUFFIX: Final = ".dead"
 LONGEST_NAME: Final = 100
@@ -14,13 +16,8 @@ def split_names(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-class TaskSettings(BaseSettings):
+class TaskSettings(Settings):
     """Where the broker is, which tasks are installed, and which queues exist."""
-
-    # What is wrong with a setting is told without its value, which may hold a password.
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
-    )
 
     broker_url: Annotated[
         SecretStr | None,

@@ -5,15 +5,14 @@ import socket
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
+from jobs.environment import Settings
 from tasks.settings import split_names
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(Settings):
     """How one worker process runs jobs."""
-
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
     worker_concurrency: Annotated[int, Field(ge=1, le=1000, description="Jobs that run at the same time")] = 2
     worker_pool: Annotated[

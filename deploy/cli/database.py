@@ -17,9 +17,12 @@ from sqlalchemy.exc import DBAPIError
 from deploy.cli import options, screen, views
 from deploy.cli.errors import NOT_SUCCEEDED, CommandError
 from deploy.cli.target import read_stack
+from deploy.stack.options import DATABASE_VARIABLES
 from deploy.stack.server import write_private
 from jobs import keys, migrations
 from jobs.database import DatabaseSettings, open_engine, reading, transaction
+from jobs.environment import FILE_SUFFIX
+from jobs.misconfiguration import told
 from jobs.model import DEFAULT_TENANT
 
 app = typer.Typer()
@@ -45,14 +48,13 @@ def database() -> Iterator[Engine]:
 
 def _settings() -> DatabaseSettings:
     try:
-        if os.environ.get("DATABASE_URL") or os.environ.get("PENSTOCK_DATABASE_URL"):
+        if any(os.environ.get(name) or os.environ.get(name + FILE_SUFFIX) for name in DATABASE_VARIABLES):
             return DatabaseSettings()
         stack = read_stack()
         if stack and stack["database_url"]:
             return DatabaseSettings(database_url=SecretStr(stack["database_url"]))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise CommandError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.", cure=FIND_ONE) from None
+        raise CommandError(f"{told(error)}.", cure=FIND_ONE) from None
     raise CommandError("No database is known.", cure=FIND_ONE)
 
 

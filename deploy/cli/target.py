@@ -1,8 +1,8 @@
 """Which API a command talks to, and with which key.
 
 The address: ``--url``, else PENSTOCK_API_URL, else the running local stack's. The key: ``--key-file``, else
-PENSTOCK_API_KEY, else the local stack's, which goes to that stack alone. A key never stands on a command line, where
-every user of the machine could read it.
+PENSTOCK_API_KEY or the file that PENSTOCK_API_KEY_FILE names, else the local stack's, which goes to that stack alone.
+A key never stands on a command line, where every user of the machine could read it.
 """
 
 import json
@@ -16,6 +16,7 @@ import httpx
 
 from deploy.cli.errors import CommandError
 from deploy.stack.home import Home
+from jobs.environment import FILE_SUFFIX, present, secret_from_file
 
 URL_VARIABLE: Final = "PENSTOCK_API_URL"
 KEY_VARIABLE: Final = "PENSTOCK_API_KEY"
@@ -68,6 +69,8 @@ def _checked(url: str, source: str) -> str:
 def _key(key_file: Path | None, stack: "dict[str, Any] | None", address: str) -> str:
     if key_file is not None:
         return _plain(read_private(key_file), str(key_file))
+    if kept := secret_from_file(KEY_VARIABLE, present()):
+        return _plain(kept, KEY_VARIABLE + FILE_SUFFIX)
     if given := os.environ.get(KEY_VARIABLE):
         return _plain(given, KEY_VARIABLE)
     if stack and stack["api_url"].rstrip("/") == address:

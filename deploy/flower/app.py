@@ -51,6 +51,8 @@ def prepare(chosen: FlowerSettings, target: Any) -> None:
     os.environ.pop("FLOWER_URL_PREFIX", None)  # the setting has another name, and two answers help nobody
     target.url_prefix = chosen.flower_prefix.strip("/")
     target.address, target.port = chosen.flower_address, chosen.flower_port
+    for name, secret in chosen.secrets().items():
+        setattr(target, name, secret)
     target.read_only = True  # jobs are steered through the API: of what Flower does, PostgreSQL never hears
     for name in OTHER_LOGINS:
         if not os.environ.get(name):

@@ -1,23 +1,17 @@
 """What Flower must know: where it stands, and who may look."""
 
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.environment import Settings
 from jobs.errors import ConfigurationError
 
 CURE: Final = "name a file that holds one in PENSTOCK_FLOWER_PASSWORD_FILE, or set PENSTOCK_FLOWER_PASSWORD"
 
 
-class FlowerSettings(BaseSettings):
+class FlowerSettings(Settings):
     """Where Flower stands, and its login; Flower's own variables, FLOWER_*, choose the rest."""
-
-    # What is wrong with a setting is told without its value, which may be a password.
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_", extra="ignore", populate_by_name=True, hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     flower_address: Annotated[
         str,
@@ -44,8 +38,26 @@ class FlowerSettings(BaseSettings):
     ] = "/flower"
     flower_user: Annotated[str, Field(pattern=r"^[^:]+$", description="The name in Flower's login")] = "penstock"
     flower_password: Annotated[SecretStr | None, Field(description="The password in Flower's login")] = None
-    flower_password_file: Annotated[
-        Path | None, Field(description="A file whose first line is that password; it counts before the variable")
+    flower_broker_api: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias=AliasChoices("FLOWER_BROKER_API", "flower_broker_api"),
+            description="RabbitMQ's management, as http://user:password@host:15672/api/, for Flower's page of queues",
+        ),
+    ] = None
+    flower_cookie_secret: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias=AliasChoices("FLOWER_COOKIE_SECRET", "flower_cookie_secret"),
+            description="Signs the cookies of a login through someone else; several Flowers share it",
+        ),
+    ] = None
+    flower_oauth2_secret: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias=AliasChoices("FLOWER_OAUTH2_SECRET", "flower_oauth2_secret"),
+            description="What Flower shows to the one through whom people log in",
+        ),
     ] = None
 
     @field_validator("flower_prefix")
@@ -59,19 +71,16 @@ class FlowerSettings(BaseSettings):
         return f"{self.flower_prefix}/"
 
     def login(self) -> str:
-        """Return user:password. Raises `ConfigurationError` where there is no password, or none that can be read."""
-        return f"{self.flower_user}:{self._password()}"
-
-    def _password(self) -> str:
-        if self.flower_password_file is None:
-            found = self.flower_password.get_secret_value() if self.flower_password else ""
-        else:
-            try:
-                found = self.flower_password_file.read_text().partition("\n")[0].rstrip("\r")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigurationError(
-                    f"PENSTOCK_FLOWER_PASSWORD_FILE cannot be read: {type(error).__name__}."
-                ) from None
-        if not found:
+        """Return user:password. Raises `ConfigurationError` where there is no password."""
+        if self.flower_password is None:
             raise ConfigurationError(f"It has no password: {CURE}.")
-        return found
+        return f"{self.flower_user}:{self.flower_password.get_secret_value()}"
+
+    def secrets(self) -> dict[str, str]:
+        """Return the secrets that are set, by the names of Flower's own options."""
+        options = {
+            "broker_api": self.flower_broker_api,
+            "cookie_secret": self.flower_cookie_secret,
+            "oauth2_secret": self.flower_oauth2_secret,
+        }
+        return {name: secret.get_secret_value() for name, secret in options.items() if secret is not None}

@@ -1,12 +1,16 @@
 """What a person may choose about the local stack."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deploy.stack.errors import StackError
+from jobs.environment import secret_from_file
+from jobs.errors import ConfigurationError
 
 BROKERS = ("valkey", "rabbitmq")
+DATABASE_VARIABLES = ("PENSTOCK_DATABASE_URL", "DATABASE_URL")
+BROKER_VARIABLES = ("PENSTOCK_BROKER_URL", "BROKER_URL")
 
 
 @dataclass(frozen=True)
@@ -20,20 +24,28 @@ class Options:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Options":
-        """Read DATABASE_URL, BROKER_URL, BROKER and WORKERS; an empty value counts as absent. Raises `StackError`."""
+        """Read DATABASE_URL, BROKER_URL, BROKER and WORKERS; an empty value counts as absent. Raises `StackError`.
 
-        def value(*names: str) -> str | None:
-            return next((environment[name] for name in names if environment.get(name)), None)
-
-        broker = value("BROKER") or "valkey"
+        A URL may be in a file that DATABASE_URL_FILE or BROKER_URL_FILE names.
+        """
+        broker = environment.get("BROKER") or "valkey"
         if broker not in BROKERS:
             raise StackError(f"BROKER={broker}: must be one of {', '.join(BROKERS)}")
-        workers = value("WORKERS") or "2"
+        workers = environment.get("WORKERS") or "2"
         if not workers.isascii() or not workers.isdigit() or not 1 <= int(workers) <= 64:  # noqa: PLR2004 - one machine
             raise StackError(f"WORKERS={workers}: must be a number from 1 to 64")
         return cls(
-            database_url=value("PENSTOCK_DATABASE_URL", "DATABASE_URL"),
-            broker_url=value("PENSTOCK_BROKER_URL", "BROKER_URL"),
+            database_url=_secret(environment, DATABASE_VARIABLES),
+            broker_url=_secret(environment, BROKER_VARIABLES),
             broker=broker,
             workers=int(workers),
         )
+
+
+def _secret(environment: Mapping[str, str], names: Sequence[str]) -> str | None:
+    folded = {name.lower(): value for name, value in environment.items()}
+    try:
+        found = [secret_from_file(name, folded) or environment.get(name) for name in names]
+    except ConfigurationError as error:
+        raise StackError(str(error)) from None
+    return next(filter(None, found), None)

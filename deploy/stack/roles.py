@@ -8,7 +8,9 @@ from pathlib import Path
 
 from deploy.stack.child import Child
 from deploy.stack.home import ROOT, Home
+from deploy.stack.options import BROKER_VARIABLES, DATABASE_VARIABLES
 from deploy.stack.ports import LOOPBACK, free_port, is_free
+from jobs.environment import FILE_SUFFIX
 
 
 @dataclass
@@ -57,10 +59,11 @@ def penstock_roles(*, workers: int, flower_password: Path, broker_api: str | Non
         ["-m", "deploy.flower"],
         {
             "FLOWER_ADDRESS": LOOPBACK,
+            "PENSTOCK_FLOWER_PASSWORD": "",
             "PENSTOCK_FLOWER_PASSWORD_FILE": str(flower_password),
             "FLOWER_BASIC_AUTH": "",  # the stack tells everyone its own login
             "FLOWER_AUTH": "",
-            **({"FLOWER_BROKER_API": broker_api} if broker_api else {}),
+            **({"FLOWER_BROKER_API": broker_api, "FLOWER_BROKER_API_FILE": ""} if broker_api else {}),
         },
         {"FLOWER_PORT": 5555},
     )
@@ -70,8 +73,9 @@ def penstock_roles(*, workers: int, flower_password: Path, broker_api: str | Non
 def surroundings(database_url: str, broker_url: str) -> dict[str, str]:
     """Return the environment that all roles share: ours, and where the database and the broker are."""
     ours = dict(os.environ)
-    for alias in ("PENSTOCK_DATABASE_URL", "PENSTOCK_BROKER_URL"):
-        ours.pop(alias, None)
+    for name in (*DATABASE_VARIABLES, *BROKER_VARIABLES):
+        ours.pop(name, None)
+        ours.pop(name + FILE_SUFFIX, None)
     ours |= {"DATABASE_URL": database_url, "BROKER_URL": broker_url, "PYTHONUNBUFFERED": "1"}
     ours.setdefault("PENSTOCK_LOG_FORMAT", "json")
     ours.setdefault("PENSTOCK_DRAIN_SECONDS", "1")  # a person waits at the terminal; what is not done is given back

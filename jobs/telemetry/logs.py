@@ -17,8 +17,9 @@ import psycopg
 import pydantic_core
 import structlog
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import DBAPIError
+
+from jobs.environment import Settings
 
 request: Final[ContextVar[dict[str, Any] | None]] = ContextVar("request", default=None)
 """What is known of the HTTP request that is served here, for its lines; cheaper to set than what `about` binds."""
@@ -33,10 +34,8 @@ _TALKATIVE: Final = ("httpx", "httpcore", "urllib3", "requests", "hpack")
 """Libraries that tell addresses and headers of requests, which are other people's secrets, at levels below warning."""
 
 
-class LogSettings(BaseSettings):
+class LogSettings(Settings):
     """How a process writes its logs."""
-
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least serious lines that are written")

@@ -5,15 +5,13 @@ from typing import Annotated, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.environment import Settings
 from jobs.telemetry.contract import CONTRACT, PREFIX, Metric, Process, Source, told_by
 
 
-class MetricsSettings(BaseSettings):
+class MetricsSettings(Settings):
     """What a process counts of itself."""
-
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore")
 
     metrics: Annotated[
         bool,

@@ -3,15 +3,13 @@
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.environment import Settings
 from jobs.telemetry import extras
 
 
-class ReportSettings(BaseSettings):
+class ReportSettings(Settings):
     """Where errors are reported; Sentry's SDK reads `SENTRY_ENVIRONMENT` and `SENTRY_RELEASE` itself."""
-
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
     sentry_dsn: Annotated[
         SecretStr | None,

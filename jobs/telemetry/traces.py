@@ -3,15 +3,13 @@
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.environment import Settings
 from jobs.telemetry import extras
 
 
-class TraceSettings(BaseSettings):
+class TraceSettings(Settings):
     """Where traces go; the OpenTelemetry SDK reads its other variables (`OTEL_*`) itself."""
-
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
     otlp_endpoint: Annotated[
         str | None,

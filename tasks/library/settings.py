@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from jobs.environment import Settings
 
 #: Ports on which web servers are met. Anything else (SSH, SMTP, databases) is not a web server.
 WEB_PORTS = frozenset({80, 443, 8080, 8443})
@@ -21,10 +23,10 @@ def _split(value: object) -> object:
 Comma = (NoDecode, BeforeValidator(_split))
 
 
-class HttpSettings(BaseSettings):
+class HttpSettings(Settings):
     """What `http.request` may reach. Prefix `PENSTOCK_HTTP_`."""
 
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_HTTP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_HTTP_", frozen=True)
 
     allow_private_addresses: bool = False
     """Whether loopback, private and other non-public addresses may be called. For development and trusted tenants."""
@@ -52,10 +54,10 @@ class HttpSettings(BaseSettings):
         return self.allowed_ports
 
 
-class SmtpSettings(BaseSettings):
+class SmtpSettings(Settings):
     """The mail server that `email.send` hands its messages to. Prefix `PENSTOCK_SMTP_`."""
 
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_SMTP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_SMTP_", frozen=True)
 
     host: str = "localhost"
     """Name or address of the server."""

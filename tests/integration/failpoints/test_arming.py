@@ -30,4 +30,4 @@ def test_no_process_starts_with_a_point_that_is_not_there(module: str, monkeypat
     done = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 2
-    assert "PENSTOCK_FAIL_POINTS: Value error, there is no fail-point 'nowhere'" in done.stderr
+    assert "PENSTOCK_FAIL_POINTS: there is no fail-point 'nowhere'" in done.stderr

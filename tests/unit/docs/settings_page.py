@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
@@ -21,6 +21,7 @@ from api.settings import ApiSettings
 from deploy.flower.settings import FlowerSettings
 from deploy.stack.home import ROOT
 from jobs.database import DatabaseSettings
+from jobs.environment import FILE_SUFFIX, variables
 from jobs.failpoints import FailPointSettings
 from jobs.telemetry.logs import LogSettings
 from jobs.telemetry.metrics import MetricsSettings
@@ -66,6 +67,7 @@ STACK: Final = (
 CLIENT: Final = (
     ("PENSTOCK_API_URL", "the local stack's", "The API to talk to"),
     ("PENSTOCK_API_KEY", "the local stack's, for that stack alone", "The API key"),
+    ("PENSTOCK_API_KEY_FILE", "unset", "A file that holds the API key, in place of the variable"),
     ("PENSTOCK_HOME", "`.run` here, else in the clone", "Where the local stack's facts are"),
 )
 
@@ -75,7 +77,13 @@ HEAD: Final = """# Settings
 
 Settings are environment variables, read once when a process starts. A value that is impossible stops the process with
 the reason. Lists are written with commas. The unit is the end of the name: `_seconds`, `_days`, `_bytes`. Where two
-names are given for one setting, the first one that is set counts.
+names are given for one setting, the first one that is set counts. A variable that is empty counts as not set.
+
+What is marked as kept secret may be in a file: append `_FILE` to its name, and let that variable hold the path. The
+file is read once and has one line, whose end is not part of the secret. To set both is an error, and so is a file
+that is missing, empty or not to be read. A secret that documentation is full of (`change-me`, `guest`, `password`) is
+refused, alone and as the password in a URL. [Configure](../how-to/configure.md) shows both, and what a process says
+that cannot start.
 """
 
 STACK_HEAD: Final = """## The local stack
@@ -115,13 +123,6 @@ def rows(settings: type[BaseSettings]) -> Iterator[Row]:
     """Yield the settings of a class, in its order."""
     for name, field in settings.model_fields.items():
         yield Row(variables(settings, name, field), kind(field), default(field), meaning(settings, name, field))
-
-
-def variables(settings: type[BaseSettings], name: str, field: FieldInfo) -> tuple[str, ...]:
-    """Return the names under which the environment may hold the setting."""
-    if isinstance(field.validation_alias, AliasChoices):
-        return tuple(str(choice) for choice in field.validation_alias.choices if str(choice).isupper())
-    return (f"{settings.model_config['env_prefix']}{name}".upper(),)
 
 
 def kind(field: FieldInfo) -> str:
@@ -213,6 +214,8 @@ def table(found: Iterator[Row]) -> str:
     lines = ["| variable | type | default | meaning |", "|---|---|---|---|"]
     for row in found:
         names = ", ".join(f"`{name}`" for name in row.names)
+        if row.kind.startswith(_WORDS[SecretStr]):
+            names += ", or a file in " + ", ".join(f"`{name}{FILE_SUFFIX}`" for name in row.names)
         lines.append(f"| {names} | {row.kind} | {row.default} | {row.meaning} |")
     return "\n".join(lines) + "\n"
 

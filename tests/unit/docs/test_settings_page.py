@@ -14,6 +14,7 @@ import schedules
 import tasks
 import worker
 from deploy.stack.home import ROOT
+from jobs.environment import Settings
 from tests.unit.docs.settings_page import CLASSES, PAGE, page
 
 
@@ -27,10 +28,11 @@ def test_every_settings_class_of_the_code_is_on_the_page() -> None:
             if module.name.endswith(".settings"):
                 importlib.import_module(module.name)
 
-    ours = {one for one in BaseSettings.__subclasses__() if one.__module__.partition(".")[0] != "tests"}
+    ours = {one for one in Settings.__subclasses__() if one.__module__.partition(".")[0] != "tests"}
     ours = {one for one in ours if (ROOT / one.__module__.partition(".")[0]).is_dir()}
 
     assert ours == {settings for _, settings, _ in CLASSES}
+    assert BaseSettings.__subclasses__() == [Settings], "every class of ours reads the environment by the same rules"
 
 
 @pytest.mark.parametrize("folder", ["deploy/stack", "deploy/cli"])

@@ -1,6 +1,7 @@
 """What Flower is told before it starts."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,21 @@ def test_an_empty_login_of_flowers_own_is_none(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("FLOWER_BASIC_AUTH", "")
 
     assert prepared().basic_auth == ["penstock:x,y"]
+
+
+def test_flowers_own_secrets_may_be_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("broker_api", "cookie_secret", "oauth2_secret"):
+        file = tmp_path / name
+        file.write_text(f"the {name}\n")
+        monkeypatch.setenv(f"FLOWER_{name.upper()}_FILE", str(file))
+
+    target = prepared()
+
+    assert [target.broker_api, target.cookie_secret, target.oauth2_secret] == [
+        "the broker_api",
+        "the cookie_secret",
+        "the oauth2_secret",
+    ]
 
 
 def test_flowers_metrics_are_guarded_and_nothing_else_is_touched() -> None:

@@ -1,5 +1,7 @@
 """What a person may choose about the local stack."""
 
+from pathlib import Path
+
 import pytest
 
 from deploy.stack.errors import StackError
@@ -28,6 +30,15 @@ def test_our_own_name_for_a_url_goes_before_the_usual_one() -> None:
     given = {"DATABASE_URL": "postgresql://there/x", "PENSTOCK_DATABASE_URL": "postgresql://ours/x"}
 
     assert Options.read(given).database_url == "postgresql://ours/x"
+
+
+def test_a_url_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("amqp://there\n")
+
+    assert Options.read({"BROKER_URL_FILE": str(file)}).broker_url == "amqp://there"
+    with pytest.raises(StackError, match="BROKER_URL and BROKER_URL_FILE are both set"):
+        Options.read({"BROKER_URL_FILE": str(file), "BROKER_URL": "amqp://here"})
 
 
 @pytest.mark.parametrize("wrong", [{"BROKER": "kafka"}, {"WORKERS": "0"}, {"WORKERS": "two"}, {"WORKERS": "65"}])
