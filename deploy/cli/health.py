@@ -4,6 +4,7 @@ Nothing of Celery or SQLAlchemy is loaded: with them, starting takes longer than
 """
 
 import json
+import socket
 from enum import StrEnum
 from http.client import HTTPException
 from typing import Annotated, Any, Final, NamedTuple
@@ -47,16 +48,23 @@ class Place(NamedTuple):
 
     def url(self, *, ready: bool) -> str:
         """Return what to ask."""
-        host = EVERYWHERE.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.ready if ready else self.alive}"
+        host = f"[{self.reached_at}]" if ":" in self.reached_at else self.reached_at
+        return f"http://{host}:{self.port}{self.ready if ready else self.alive}"
+
+    @property
+    def reached_at(self) -> str:
+        """The address to ask from this machine."""
+        return EVERYWHERE.get(self.host, self.host)
 
 
 @app.command(
     rich_help_panel=options.PROCESSES,
-    epilog=options.examples("penstock health api", "penstock health worker --ready", "penstock health flower"),
+    epilog=options.examples("penstock health api", "penstock health worker --ready", "penstock health"),
 )
 def health(
-    part: Annotated[Part, typer.Argument(help="Which process", show_default=False)],
+    part: Annotated[
+        Part | None, typer.Argument(help="Which process. Default: the one that answers here", show_default=False)
+    ] = None,
     *,
     ready: Annotated[bool, typer.Option("--ready", help="Can it do its work now? Without this: does it live?")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="How long to wait")] = 5.0,
@@ -65,15 +73,33 @@ def health(
 
     Where it answers is taken from the variables that it was started with.
     """
+    found = part or _here(timeout)
+    if found is None:
+        typer.echo("nothing of Penstock answers here", err=True)
+        raise typer.Exit(UNWELL)
     try:
-        place = place_of(part)
+        place = place_of(found)
         wrong = _unset(place) or ask(place.url(ready=ready), timeout)
     except ValidationError as error:
         wrong = told(error)
     if wrong:
-        typer.echo(f"{part} is not {'ready' if ready else 'well'}: {wrong}", err=True)
+        typer.echo(f"{found} is not {'ready' if ready else 'well'}: {wrong}", err=True)
         raise typer.Exit(UNWELL)
-    typer.echo(f"{part} is {'ready' if ready else 'well'}")
+    typer.echo(f"{found} is {'ready' if ready else 'well'}")
+
+
+def _here(seconds: float) -> Part | None:
+    """Return the first process whose port is open; a container has one."""
+    return next((part for part in Part if _listens(part, seconds)), None)
+
+
+def _listens(part: Part, seconds: float) -> bool:
+    try:
+        place = place_of(part)
+        with socket.create_connection((place.reached_at, place.port), timeout=seconds):
+            return True
+    except (ValidationError, OSError):
+        return False
 
 
 def place_of(part: Part) -> Place:

@@ -81,6 +81,24 @@ def test_a_process_that_answers_nowhere_is_not_well(part: str, environment: dict
     assert says in said
 
 
+def elsewhere() -> dict[str, int]:
+    """Return ports at which nobody answers, for every process that has one unless it is told otherwise."""
+    return {"PENSTOCK_API_PORT": free_port(), "FLOWER_PORT": free_port()}
+
+
+def test_without_a_name_the_process_that_answers_here_is_asked(monitored: Monitored) -> None:
+    ports = {**elsewhere(), "PENSTOCK_BEAT_METRICS_PORT": monitored.port}
+
+    assert probe(**ports) == (0, "beat is well\n")
+
+    monitored.state |= {"accepting": False}
+    assert probe("--ready", **ports) == (1, "beat is not ready: accepting\n")
+
+
+def test_without_a_name_and_where_nobody_answers_nothing_is_well() -> None:
+    assert probe(**elsewhere()) == (1, "nothing of Penstock answers here\n")
+
+
 def test_nobody_at_the_port_is_not_well() -> None:
     port = free_port()
 

@@ -1,0 +1,151 @@
+"""The image without an engine: the lines of deploy/Dockerfile, run here into a folder that stands for its own.
+
+Paths are another, and nothing else: /opt/penstock, /build and /dist lie below a folder of the test's.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from deploy.stack.child import Child
+from deploy.stack.home import ROOT
+from deploy.stack.ports import LOOPBACK, free_port
+from tests.services import dockerfile
+from tests.services.fixtures import unavailable
+
+INSTALL_SECONDS: Final = 300
+WHERE: Final = re.compile(r"(?<!\S)/(opt/penstock|build|dist)\b")
+NOT_HERE: Final = {"UV_NO_CACHE"}  # what the run before has downloaded is the same, by its hash
+SYSTEM: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+def find_uv() -> str:
+    """Return the uv that bootstrap has installed, into this checkout or into the one whose environment it shares."""
+    shared = ROOT / ".venv"
+    checkouts = (ROOT, shared.readlink().parent) if shared.is_symlink() else (ROOT,)
+    candidates = [checkout / ".boot" / place for checkout in checkouts for place in ("bin/uv", "venv/bin/uv")]
+    found = next((str(one) for one in candidates if one.exists()), None) or shutil.which("uv")
+    return found or unavailable("no uv: deploy/bootstrap.sh installs it")
+
+
+def pips_index() -> dict[str, str]:
+    """Return the index that pip was told to use, for uv, which does not read pip's configuration."""
+    asked = subprocess.run(
+        ["python3", "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+    )
+    index = os.environ.get("PIP_INDEX_URL") or asked.stdout.strip()
+    return {"UV_DEFAULT_INDEX": index} if index and "UV_DEFAULT_INDEX" not in os.environ else {}
+
+
+class Image:
+    """What an image of the present checkout holds, and how its containers are started."""
+
+    def __init__(self, folder: Path) -> None:
+        """Build it in `folder`."""
+        self.folder = folder
+        self.root = folder / "opt" / "penstock"
+        self._tools = {"PATH": f"{Path(find_uv()).parent}:{os.environ['PATH']}", **pips_index()}
+        if not shutil.which("strip"):
+            unavailable("no strip: as root, apt-get install binutils")
+        for stage in ("dependencies", "wheel"):
+            self._copy(stage)
+            for command in dockerfile.commands(stage):
+                self._run(command, dockerfile.environment(stage))
+        for command in dockerfile.commands(dockerfile.LAST):
+            if command.startswith("uv "):
+                self._run(command, {})
+
+    def here(self, text: str) -> str:
+        """Return `text` with the image's folders where they are now."""
+        return WHERE.sub(lambda place: f"{self.folder}{place[0]}", text)
+
+    def _copy(self, stage: str) -> None:
+        for name in dockerfile.copied(stage):
+            source, target = ROOT / name, self.folder / "build" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            else:
+                shutil.copy(source, target)
+
+    def _run(self, command: str, environment: Mapping[str, str]) -> None:
+        kept = {name: value for name, value in environment.items() if name not in NOT_HERE}
+        done = subprocess.run(
+            ["/bin/sh", "-c", self.here(command)],
+            env=os.environ | self._tools | kept,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=INSTALL_SECONDS,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+    def environment(self, **own: object) -> dict[str, str]:
+        """Return what a container's processes see, with `own` over it; nothing of our own is among it."""
+        path = f"{self.root}/bin:{SYSTEM}"
+        set_by_image = dockerfile.environment(dockerfile.LAST) | {"PATH": path, "HOME": "/nonexistent"}
+        return set_by_image | {name: str(value) for name, value in own.items()}
+
+    def command(self, *words: str) -> list[str]:
+        """Return the whole command of a container that is started with these words behind the image's name."""
+        entry, *rest = dockerfile.words("ENTRYPOINT")
+        return [str(self.root / "bin" / entry), *rest, *(words or dockerfile.words("CMD"))]
+
+    def once(self, *words: str, directory: Path, **own: object) -> "subprocess.CompletedProcess[str]":
+        """Run a container to its end."""
+        return subprocess.run(
+            self.command(*words),
+            env=self.environment(**own),
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def probe(self, directory: Path, **own: object) -> int:
+        """Return how the image's health check ends in a container with these variables."""
+        _, *rest = dockerfile.words("HEALTHCHECK")
+        return self.once(*rest, directory=directory, **own).returncode
+
+
+class Container:
+    """One role of the image in an empty folder, on free ports of this machine."""
+
+    def __init__(self, image: Image, home: Path, *words: str, **own: object) -> None:
+        """Describe it; nothing runs yet."""
+        self.image = image
+        self.folder = home / f"{words[0] if words else 'default'}-folder"
+        self.folder.mkdir()
+        self.ports = {
+            name: free_port()
+            for name in (
+                "PENSTOCK_API_PORT",
+                "PENSTOCK_WORKER_METRICS_PORT",
+                "PENSTOCK_BEAT_METRICS_PORT",
+                "FLOWER_PORT",
+            )
+        }
+        hosts = dict.fromkeys(
+            ("PENSTOCK_API_HOST", "PENSTOCK_WORKER_METRICS_HOST", "PENSTOCK_BEAT_METRICS_HOST", "FLOWER_ADDRESS"),
+            LOOPBACK,
+        )
+        self.own = {**own, **hosts, **self.ports}
+        self.log = home / f"{self.folder.name}.log"
+        self.child = Child(
+            self.folder.name,
+            image.command(*words),
+            environment=image.environment(**self.own),
+            log=self.log,
+            directory=self.folder,
+        )
+
+    def is_well(self) -> bool:
+        """Say whether the health check ends well, as an engine would ask."""
+        return self.image.probe(self.folder, **self.own) == 0
