@@ -133,7 +133,9 @@ def create(
     instruments = instruments_of(Process.API)
     for name, engine in engines._asdict().items():
         watch(engine, name, instruments)
-    dispatcher = Dispatcher(DoorbellPublisher(url, tasks.queues), _give_back(engines.aside), instruments)
+    dispatcher = Dispatcher(
+        DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues), _give_back(engines.aside), instruments
+    )
     commits = (traced.TracedCommits if traced else GroupCommit)(
         engines.writer,
         dispatcher.ring,

@@ -41,7 +41,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     watch(engine, "beat", instruments)
     ringing = Ringing(
         engine=engine,
-        publisher=DoorbellPublisher(url, tasks.queues),
+        publisher=DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues),
         queues=tasks.queues,
         window=tasks.doorbell_window,
         settings=chosen,

@@ -29,7 +29,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a worker that gives up quietly is a lost worker
         "broker_channel_error_retry": False,  # a refused declaration must be loud, not a loop
-        "task_queues": [job_queue(name) for name in settings.queues],
+        "task_queues": [job_queue(name, settings.rabbitmq_queues) for name in settings.queues],
         "task_default_queue": settings.default_queue,
         "task_default_exchange": EXCHANGE.name,
         "task_create_missing_queues": False,  # a mistyped name would make a queue that nobody reads

@@ -20,6 +20,7 @@ from jobs.errors import BrokerUnavailable
 from jobs.failpoints import passed, reached
 from jobs.model import Doorbell, JobId
 from tasks import messages
+from tasks.settings import QueueKind
 from tasks.topology import EXCHANGE, broker_priority, declare, depth, is_redis, transport_options
 
 CONFIRM_TIMEOUT: Final = 10.0
@@ -125,10 +126,11 @@ class _ConfirmedChannel:
 class DoorbellPublisher:
     """Rings doorbells over one connection of its own. For one thread."""
 
-    def __init__(self, url: str, queues: Sequence[str]) -> None:
-        """Connect at the first use."""
+    def __init__(self, url: str, queues: Sequence[str], kind: QueueKind = "classic") -> None:
+        """Connect at the first use; on RabbitMQ the queues are of that kind."""
         self._url = url
         self._queues = queues
+        self._kind = kind
         self._connection: Connection | None = None
         self._channel: _ConfirmedChannel | None = None
         self.unconfirmed = 0
@@ -194,7 +196,7 @@ class DoorbellPublisher:
 
     def _declare(self) -> None:
         assert self._connection is not None  # noqa: S101 - both callers have just seen to it
-        declare(self._connection, self._queues)
+        declare(self._connection, self._queues, self._kind)
 
     def _send_to_rabbitmq(self, doorbells: Sequence[Doorbell]) -> list[Doorbell]:
         connection = self._connected()

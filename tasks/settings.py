@@ -1,6 +1,6 @@
 """What the processes that address or run tasks must know."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -9,6 +9,8 @@ from jobs.environment import Settings
 
 DEAD_SUFFIX: Final = ".dead"
 LONGEST_NAME: Final = 100
+
+QueueKind = Literal["classic", "quorum"]
 
 
 def split_names(value: object) -> object:
@@ -32,6 +34,13 @@ class TaskSettings(Settings):
     queues: Annotated[
         tuple[str, ...], NoDecode, Field(min_length=1, description="Every queue that exists, separated by commas")
     ] = ("default", "critical", "bulk")
+    rabbitmq_queues: Annotated[
+        QueueKind,
+        Field(
+            description="What RabbitMQ keeps doorbells in: `classic`, on one node, ten priorities in strict order; "
+            "`quorum`, on several nodes, in their order whatever the priority"
+        ),
+    ] = "classic"
     doorbell_window: Annotated[
         int,
         Field(

@@ -3,7 +3,8 @@
 One direct exchange; a queue for each name; and for each queue one that keeps what nobody could read, named
 ``<queue>.dead``. RabbitMQ's classic queues order 10 priorities strictly (its documentation, "Classic Queues
 Support Priorities"); kombu gives Redis one list for each priority, where 0 is served first, so the two
-directions meet here and nowhere else.
+directions meet here and nowhere else. Quorum queues are replicated and know no such order: there priority is what
+PostgreSQL's order, the window of doorbells and the worker's own line make of it.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from amqp.exceptions import ChannelError
 from kombu import Connection, Exchange, Queue
 
 from jobs.model import PRIORITIES
-from tasks.settings import DEAD_SUFFIX
+from tasks.settings import DEAD_SUFFIX, QueueKind
 
 EXCHANGE: Final = Exchange("penstock", type="direct", durable=True)
 DEAD_EXCHANGE: Final = Exchange("penstock.dead", type="direct", durable=True)
@@ -21,26 +22,38 @@ DEAD_EXCHANGE: Final = Exchange("penstock.dead", type="direct", durable=True)
 DEAD_LENGTH: Final = 10_000
 """Unreadable messages that are kept for each queue; the oldest go first."""
 
+NO_DELIVERY_LIMIT: Final = 1_000_000_000
+"""RabbitMQ 4 buries what a quorum queue has delivered 20 times; a doorbell may go back to its queue at any time, and
+says nothing about the job. That there is no limit cannot be said in a way that RabbitMQ 3 knows too."""
+
 
 def is_redis(url: str) -> bool:
     """Tell whether the broker is Redis or Valkey."""
     return url.startswith(("redis://", "rediss://"))
 
 
-def job_queue(name: str) -> Queue:
+def job_queue(name: str, kind: QueueKind = "classic") -> Queue:
     """Return the queue that carries the doorbells of the jobs of queue `name`."""
+    own: dict[str, Any] = (
+        {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
+        if kind == "quorum"
+        else {"x-max-priority": PRIORITIES[-1]}
+    )
     arguments = {
-        "x-max-priority": PRIORITIES[-1],
+        **own,
         "x-dead-letter-exchange": DEAD_EXCHANGE.name,
         "x-dead-letter-routing-key": name + DEAD_SUFFIX,
     }
     return Queue(name, EXCHANGE, routing_key=name, durable=True, queue_arguments=arguments)
 
 
-def dead_queue(name: str) -> Queue:
+def dead_queue(name: str, kind: QueueKind = "classic") -> Queue:
     """Return the queue that keeps what no worker of queue `name` could read."""
     dead = name + DEAD_SUFFIX
-    return Queue(dead, DEAD_EXCHANGE, routing_key=dead, durable=True, queue_arguments={"x-max-length": DEAD_LENGTH})
+    own = {"x-queue-type": "quorum"} if kind == "quorum" else {}
+    return Queue(
+        dead, DEAD_EXCHANGE, routing_key=dead, durable=True, queue_arguments={**own, "x-max-length": DEAD_LENGTH}
+    )
 
 
 def broker_priority(url: str, priority: int) -> int:
@@ -48,12 +61,15 @@ def broker_priority(url: str, priority: int) -> int:
     return PRIORITIES[-1] - priority if is_redis(url) else priority
 
 
-def declare(connection: Connection, queues: Iterable[str]) -> None:
-    """Make sure that the exchanges and queues exist; harmless when they do."""
+def declare(connection: Connection, queues: Iterable[str], kind: QueueKind = "classic") -> None:
+    """Make sure that the exchanges and queues exist; harmless when they do.
+
+    Raises RabbitMQ's PRECONDITION_FAILED where a queue is there and is of the other kind.
+    """
     with connection.channel() as channel:
         for name in queues:
-            dead_queue(name).bind(channel).declare()
-            job_queue(name).bind(channel).declare()
+            dead_queue(name, kind).bind(channel).declare()
+            job_queue(name, kind).bind(channel).declare()
 
 
 def depth(connection: Connection, queue: str) -> int:

@@ -5,7 +5,7 @@ one dies of it in turn. Here whatever cannot be read is buried in the queue's de
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from amqp.exceptions import NotFound
@@ -32,8 +32,17 @@ REFUSED_SECONDS: Final = 1.0
 """How long a broker that refuses is left alone."""
 
 
+DELAYED_DELIVERY: Final = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
+"""A delayed job waits in PostgreSQL."""
+
+
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
     """Celery's consumer, for messages that may be anything."""
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # the same
+        """Celery's steps but for the one that would make 28 queues for its own delays beside quorum queues."""
+
+        default_steps: ClassVar = [step for step in Consumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
     connection_errors: tuple[type[BaseException], ...]
     _refusal: BaseException | None = None

@@ -46,3 +46,19 @@ def test_what_nobody_can_read_has_a_queue_of_its_own() -> None:
 
     assert dead_queue("critical").name == "critical.dead"
     assert (queue.queue_arguments or {})["x-dead-letter-routing-key"] == "critical.dead"
+
+
+def test_a_quorum_queue_has_no_priorities_and_never_buries_what_was_only_given_back() -> None:
+    arguments = job_queue("critical", "quorum").queue_arguments or {}
+
+    assert arguments["x-queue-type"] == "quorum"
+    assert "x-max-priority" not in arguments, "RabbitMQ before 4.3 refuses it"
+    assert arguments["x-delivery-limit"] > 1_000_000
+    assert (dead_queue("critical", "quorum").queue_arguments or {})["x-queue-type"] == "quorum"
+
+
+def test_the_kind_of_queues_is_one_that_rabbitmq_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RABBITMQ_QUEUES", "mirrored")
+
+    with pytest.raises(ValidationError, match="'classic' or 'quorum'"):
+        TaskSettings()
