@@ -14,13 +14,22 @@ from uuid import UUID
 
 import httpx
 
-from tests.chaos.ledger import Call, Ledger, Operation, Status, Submission, Wanted, fingerprint
+from tests.chaos.ledger import (
+    PATIENCE,
+    Call,
+    Ledger,
+    Operation,
+    Status,
+    Submission,
+    Wanted,
+    fingerprint,
+    is_documented,
+)
 
 TIMEOUT: Final = httpx.Timeout(5.0, connect=2.0)
 PAUSES: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds between two tries; the last is repeated."""
 MOST_PAUSE: Final = 2.0
-TOO_MANY: Final = 429
 
 
 @dataclass(eq=False, slots=True)
@@ -75,13 +84,11 @@ class Client:
                 sent_at = datetime.now(UTC)
                 headers = {"Idempotency-Key": key, "X-Request-ID": request_id}
                 answer = await self._send(flight, "POST", path, body, headers)
-                code = answer.status_code if answer is not None else None
-                status = Status.of(code)
+                told = _told(answer)
+                status = told["status"]
                 entry = Submission(
-                    status=status,
+                    **told,
                     sent_at=sent_at,
-                    answered_at=datetime.now(UTC) if answer is not None else None,
-                    code=code,
                     key=key,
                     fingerprint=print_,
                     request_id=request_id,
@@ -91,7 +98,7 @@ class Client:
                     jobs=tuple(wanted),
                 )
                 self._ledger.write(entry)
-                if status is not Status.UNKNOWN and code != TOO_MANY:
+                if not _asks_again(entry):
                     return entry.job_ids
                 if await self._gives_up(number, answer):
                     break
@@ -106,31 +113,33 @@ class Client:
         return answer.json().get("state") if answer is not None and answer.status_code == httpx.codes.OK else None
 
     async def operate(self, call: Call, job_id: UUID) -> None:
-        """Have an operator's call carried out, and keep what was said to it."""
-        path, method, headers = f"/jobs/{job_id}/{call}", "POST", {}
+        """Have an operator's call carried out, and keep what was said to each try of it.
+
+        Only a replay has a key. Any other call whose outcome is not known is made again all the same, as a person
+        would: it may then be done twice, or refused because the first try had done it.
+        """
+        path, method, key = f"/jobs/{job_id}/{call}", "POST", None
         if call is Call.DISCARD:
             path, method = f"/dead-letters/{job_id}", "DELETE"
         if call is Call.REPLAY:
-            path, headers = f"/dead-letters/{job_id}/replay", {"Idempotency-Key": uuid.uuid4().hex}
+            path, key = f"/dead-letters/{job_id}/replay", uuid.uuid4().hex
+        headers = {"Idempotency-Key": key} if key else {}
         for number in range(1, 1_000_000):
             sent_at = datetime.now(UTC)
             answer = await self._send(Flight(1), method, path, None, headers)
-            code = answer.status_code if answer is not None else None
-            status = Status.of(code)
-            told = _json(answer) if status is Status.ACKNOWLEDGED else {}
-            self._ledger.write(
-                Operation(
-                    call=call,
-                    status=status,
-                    sent_at=sent_at,
-                    answered_at=datetime.now(UTC) if answer is not None else None,
-                    code=code,
-                    job_id=job_id,
-                    state=told.get("state"),
-                    new_job_id=UUID(told["id"]) if call is Call.REPLAY and "id" in told else None,
-                )
+            told = _told(answer)
+            said = _json(answer) if told["status"] is Status.ACKNOWLEDGED else {}
+            entry = Operation(
+                **told,
+                call=call,
+                sent_at=sent_at,
+                key=key,
+                job_id=job_id,
+                state=said.get("state"),
+                new_job_id=UUID(said["id"]) if call is Call.REPLAY and "id" in said else None,
             )
-            if (status is not Status.UNKNOWN and code != TOO_MANY) or await self._gives_up(number, answer):
+            self._ledger.write(entry)
+            if not _asks_again(entry) or await self._gives_up(number, answer):
                 return
 
     async def _send(
@@ -150,7 +159,7 @@ class Client:
             self.answers[type(error).__name__] += 1
             return None
         self.answers[_named(answer)] += 1
-        if answer.status_code in _NEVER and not _came_late(answer, body):
+        if _is_odd(answer) and not _came_late(answer, body):
             self.oddities.append(f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:500]}")
         return answer
 
@@ -166,15 +175,45 @@ class Client:
         return True
 
 
-_NEVER: Final = frozenset({400, 401, 403, 405, 413, 415, 422, 500, 501, 502})
-"""Statuses that a client who asks for what exists must not see, whatever is broken. 404 and 409 it may: it races."""
+_NEVER: Final = frozenset({400, 401, 403, 405, 413, 415, 422})
+"""Refusals that a client who asks for what exists must not see, whatever is broken. 404 and 409 it may: it races."""
+
+
+def _is_odd(answer: httpx.Response) -> bool:
+    """Tell whether a client who asks for what exists should never get such an answer."""
+    says_when = "Retry-After" in answer.headers
+    return answer.status_code in _NEVER or not is_documented(answer.status_code, _problem(answer), says_when=says_when)
+
+
+def _told(answer: httpx.Response | None) -> dict[str, Any]:
+    """Return what a client knows after this answer, for the ledger."""
+    if answer is None:
+        return {"status": Status.UNKNOWN}
+    problem = _problem(answer)
+    return {
+        "status": Status.of(answer.status_code, problem),
+        "answered_at": datetime.now(UTC),
+        "code": answer.status_code,
+        "problem": problem,
+        "says_when": "Retry-After" in answer.headers,
+    }
+
+
+def _asks_again(entry: Submission | Operation) -> bool:
+    """Tell whether the client makes another try."""
+    return entry.status is Status.UNKNOWN or entry.code in PATIENCE
+
+
+def _problem(answer: httpx.Response) -> str | None:
+    """Return the name of the problem that an answer is; None: it is none."""
+    if "problem+json" not in answer.headers.get("content-type", ""):
+        return None
+    return str(answer.json()["type"]).rpartition("/")[2]
 
 
 def _named(answer: httpx.Response) -> str:
     """Return the status of an answer, and the name of its problem when it is one."""
-    if "problem+json" not in answer.headers.get("content-type", ""):
-        return str(answer.status_code)
-    return f"{answer.status_code} {answer.json()['type'].rpartition('/')[2]}"
+    return " ".join(filter(None, (str(answer.status_code), _problem(answer))))
 
 
 def _came_late(answer: httpx.Response, body: Any) -> bool:

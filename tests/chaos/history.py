@@ -125,6 +125,8 @@ class Terms:
     """The run waited until nothing was left to do: every job must have reached a final state."""
     lease_seconds: float = 30.0
     """PENSTOCK_LEASE_SECONDS of its workers."""
+    has_ledger: bool = False
+    """What clients and operators did was recorded, all of it; without that nothing is concluded from its absence."""
     has_executions: bool = False
     """Executions were recorded; without them nothing is concluded from their absence."""
     crash_limit: int = CRASH_LIMIT
@@ -211,7 +213,7 @@ def read_history(
         assert row is not None
         keys = list(_rows(connection, "keys", _KEYS, KeyRow))
         lives = told_of(_merged(connection), entries, ran)
-        agreed = replace(terms or Terms(), has_executions=executions is not None)
+        agreed = replace(terms or Terms(), has_ledger=ledger is not None, has_executions=executions is not None)
         yield History(lives, keys, entries, row[0], agreed)
 
 

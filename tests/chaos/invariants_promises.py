@@ -1,7 +1,7 @@
 """What clients were told, held to the tables: the reason for the rest."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from jobs.model import JobId
 from jobs.state import Event
 from tests.chaos.history import JobRow, Life, Promise, Terms
 from tests.chaos.invariant import Findings, Meaning, Register, RunFindings, of_a_job, of_the_run
-from tests.chaos.ledger import Call, Status, Submission
+from tests.chaos.ledger import Call, Status, Submission, is_documented
 
 #: The events of which an acknowledged call must have left one.
 TRACES = {
@@ -73,6 +73,49 @@ def calls_on_record(life: Life, _: Terms) -> Findings:
         needed = done if call in {Call.RETRY, Call.DISCARD} else 1
         if call is not Call.REPLAY or any(event.state == "failed" for event in life.events):
             yield None if left >= needed else f"{done} {call} acknowledged, and {left} on record"
+
+
+@of_a_job("calls-only-as-asked", Meaning.DOUBLING)
+def calls_only_as_asked(life: Life, terms: Terms) -> Findings:
+    """An operator's call that was refused left nothing, and one whose outcome nobody learned was done once or not.
+
+    So a history has as many traces of a call as were acknowledged, and at most one more for each try in the dark.
+    """
+    for call, names in TRACES.items():
+        left = sum(event.name in names for event in life.events) if terms.has_ledger else 0
+        if not left:
+            continue
+        asked = [one for one in life.operations if one.call is call and one.status is not Status.REFUSED]
+        # All tries of one replay have one key. A cancel of what runs may leave two: that it was asked for, and done.
+        most = len({one.key or place for place, one in enumerate(asked)}) * (2 if call is Call.CANCEL else 1)
+        yield f"{len(asked)} {call} not refused, and {left} on record" if left > most else None
+
+
+@of_the_run("replays-once", Meaning.DOUBLING)
+def replays_once(register: Register) -> RunFindings:
+    """A job is replayed once for each key under which that was asked for, however many tries there were of it."""
+    if not register.history.terms.has_ledger:
+        return
+    asked: dict[JobId | None, dict[str | None, set[JobId]]] = defaultdict(lambda: defaultdict(set))
+    for one in register.history.ledger.operations:
+        if one.call is Call.REPLAY and one.status is not Status.REFUSED:
+            asked[one.job_id][one.key] |= {one.new_job_id} if one.new_job_id else set()
+    made = Counter(source for source in register.replay_of.values() if source is not None)
+    for source in asked.keys() | made.keys():
+        keys = asked[source]
+        once = made[source] <= len(keys) and all(len(named) <= 1 for named in keys.values())
+        yield source, None if once else f"was asked for under {len(keys)} keys, and made {made[source]} jobs"
+
+
+@of_the_run("answers-as-documented")
+def answers_as_documented(register: Register) -> RunFindings:
+    """Of the 5xx a client sees only a 503 that says why and when to come back: a 500 is a defect, whatever broke."""
+    ledger = register.history.ledger
+    for one in (*ledger.submissions, *ledger.operations):
+        if one.code is not None:
+            right = is_documented(one.code, one.problem, says_when=one.says_when)
+            when = "with" if one.says_when else "without"
+            yield None, None if right else f"at {one.sent_at} {one.code} {one.problem or ''}, {when} a Retry-After"
 
 
 @of_the_run("replays-have-a-source", Meaning.LOSS)

@@ -17,6 +17,13 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
+TOO_MANY: Final = 429
+BACK_LATER: Final = 503
+PATIENCE: Final = frozenset({TOO_MANY, BACK_LATER})
+"""Answers after which a client asks again, whatever it knows."""
+OUTCOME_UNKNOWN: Final = "outcome-unknown"
+"""The name of the one problem that leaves its client in the dark."""
+
 
 class Status(StrEnum):
     """What a client knows after one try."""
@@ -26,14 +33,27 @@ class Status(StrEnum):
     REFUSED = "refused"
     """It was told that nothing was done."""
     UNKNOWN = "unknown"
-    """A 5xx, a broken connection or no answer: either may be true."""
+    """A broken connection, no answer, or one that says so: either may be true."""
 
     @classmethod
-    def of(cls, code: int | None) -> Self:
-        """Return what an HTTP status means; None: there was no answer."""
-        if code is None or code >= 500:
+    def of(cls, code: int | None, problem: str | None = None) -> Self:
+        """Return what an HTTP status and the name of its problem mean; None: there was no answer.
+
+        A 503 says that nothing was stored, unless its problem is `outcome-unknown` (docs/reference/http.md). Any other
+        5xx says nothing at all.
+        """
+        if code is None or (code >= 500 and (code != BACK_LATER or problem in {None, OUTCOME_UNKNOWN})):
             return cls("unknown")
         return cls("acknowledged" if code < 400 else "refused")
+
+
+def is_documented(code: int, problem: str | None, *, says_when: bool) -> bool:
+    """Tell whether the reference knows such an answer (docs/reference/http.md, "Too much, too often").
+
+    Of the 5xx that is only a 503, and like a 429 it is a problem and `says_when` to come back, in Retry-After. A 500
+    is a defect of Penstock, whatever became of the request.
+    """
+    return (code < 500 and code != TOO_MANY) or (code in PATIENCE and problem is not None and says_when)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +79,10 @@ class Submission:
     answered_at: datetime | None = None
     """None: no answer came."""
     code: int | None = None
+    problem: str | None = None
+    """The name of the problem that the answer is."""
+    says_when: bool = False
+    """The answer had a Retry-After."""
     key: str | None = None
     """Its Idempotency-Key."""
     fingerprint: str | None = None
@@ -94,6 +118,10 @@ class Operation:
     sent_at: datetime
     answered_at: datetime | None = None
     code: int | None = None
+    problem: str | None = None
+    says_when: bool = False
+    key: str | None = None
+    """Its Idempotency-Key, which only a replay has."""
     job_id: UUID | None = None
     queue: str | None = None
     state: str | None = None

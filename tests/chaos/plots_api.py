@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from api.group_commit import GroupCommit, commit
-from jobs.database import transaction
+from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.intake import Answer
 from jobs.model import Submission
 from jobs.telemetry.contract import Process
@@ -18,9 +19,11 @@ from jobs.telemetry.metrics import instruments_of
 from jobs.window import Backlog, Window
 from tests.chaos.stage import Stage, plot
 from tests.factories import new_job
+from tests.services.proxy import When
 
 CLIENTS: Final = 3
 PLENTY: Final = 1000
+COMMIT: Final = b"COMMIT\0"
 
 #: Ends the session that comes to its COMMIT first, and no other: a sequence is not taken back with its transaction.
 _ENDED_AT_COMMIT = """
@@ -44,6 +47,19 @@ def a_commit_that_is_cut_off(stage: Stage) -> None:
         connection.execute(text(_ENDED_AT_COMMIT))
     for job in stage.submit(hand_in=_commit):
         stage.carry_out(job)
+
+
+@plot()
+def a_commit_whose_end_nobody_knows(stage: Stage) -> None:
+    """The COMMIT is done, the API is cut off before it learns of it, and finds PostgreSQL no more to ask."""
+    with stage.link() as link:
+        settings = DatabaseSettings(database_url=SecretStr(link.through(stage.database_url)))
+        behind = open_engine(settings, application_name="penstock-tests", pool_size=1)
+        try:
+            link.cut(COMMIT, When.AFTER, then_refuse=True)
+            stage.submit(hand_in=lambda _, submission: _commit(behind, submission))
+        finally:
+            behind.dispose()
 
 
 def _commit(engine: Engine, submission: Submission) -> Answer:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -149,21 +148,11 @@ def a_worker_that_comes_back_late(stage: Stage) -> None:
             worker.wait_for_end(running, body)
 
 
-@contextmanager
-def _link(stage: Stage) -> Iterator[Proxy]:
-    """Give a way to PostgreSQL that can be cut."""
-    server = urlsplit(stage.database_url)
-    assert server.hostname
-    assert server.port
-    with Proxy(server.hostname, server.port) as link:
-        yield link
-
-
 @plot(drained=True)
 def an_end_that_is_cut_off(stage: Stage) -> None:
     """The connection breaks while the worker reports a success; no beat runs that could take the job away."""
     (job,) = stage.submit()
-    with _link(stage) as link, _worker(stage, SETTINGS.lease_seconds, link) as worker:
+    with stage.link() as link, _worker(stage, SETTINGS.lease_seconds, link) as worker:
         running = worker.take(job)
         link.cut(FINISH, When.BEFORE)
         worker.carry_out(running)
@@ -173,7 +162,7 @@ def an_end_that_is_cut_off(stage: Stage) -> None:
 def a_start_that_is_cut_off(stage: Stage) -> None:
     """The connection breaks while the worker starts what a doorbell named; no beat runs that could ring again."""
     (job,) = stage.submit()
-    with _link(stage) as link, _worker(stage, SETTINGS.lease_seconds, link) as worker:
+    with stage.link() as link, _worker(stage, SETTINGS.lease_seconds, link) as worker:
         link.cut(START, When.BEFORE)
         worker.ring(job)
         eventually(lambda: worker.keeper.launches or worker.keeper.dealt_with, SECONDS, "the doorbell was dealt with")

@@ -15,21 +15,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from jobs import control, upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
-from jobs.errors import PenstockError
+from jobs.errors import OutcomeUnknown, PenstockError, Unavailable
 from jobs.intake import Answer
 from jobs.model import Acceptance, Attempt, JobId, NewJob, Verdict
+from jobs.model import Submission as Whole
 from tests.chaos.history import Terms
 from tests.chaos.ledger import Call, Ledger, Operation, Status, Submission, Wanted, fingerprint
 from tests.chaos.recorder import Recorder, proof
 from tests.factories import new_job, success
 from tests.factories import submission as request
 from tests.integration.jobs import scenes
+from tests.services.proxy import Proxy
 
 TASK: Final = "chaos.quick"
 LEDGER: Final = "ledger.jsonl"
@@ -56,6 +59,15 @@ class Stage:
         """Write nothing more."""
         self._ledger.close()
 
+    @contextmanager
+    def link(self) -> Iterator[Proxy]:
+        """Give a way to PostgreSQL that can be cut."""
+        server = urlsplit(self.database_url)
+        assert server.hostname
+        assert server.port
+        with Proxy(server.hostname, server.port) as link:
+            yield link
+
     def submit(
         self, *wanted: NewJob, key: str | None = None, hand_in: Callable[..., Answer] | None = None
     ) -> tuple[JobId, ...]:
@@ -65,10 +77,11 @@ class Stage:
         told = fingerprint([job.payload for job in asked])
         sent_at = datetime.now(UTC)
         whole = request(*asked, key=key, fingerprint=told.encode())
-        answer = hand_in(self.engine, whole) if hand_in else scenes.submit(self.engine, whole)[0]
+        answer = _answer(self.engine, whole, hand_in)
         accepted = isinstance(answer, Acceptance)
+        kept = Status.UNKNOWN if isinstance(answer, OutcomeUnknown) else Status.REFUSED
         entry = Submission(
-            status=Status.ACKNOWLEDGED if accepted else Status.REFUSED,
+            status=Status.ACKNOWLEDGED if accepted else kept,
             sent_at=sent_at,
             answered_at=datetime.now(UTC),
             key=key,
@@ -131,6 +144,13 @@ class Stage:
         """Have upkeep end what is not wanted any more."""
         with transaction(self.engine) as connection:
             upkeep.expire(connection)
+
+
+def _answer(engine: Engine, whole: Whole, hand_in: Callable[..., Answer] | None) -> Answer | Unavailable:
+    try:
+        return hand_in(engine, whole) if hand_in else scenes.submit(engine, whole)[0]
+    except Unavailable as error:
+        return error
 
 
 def _wanted(job: NewJob) -> Wanted:

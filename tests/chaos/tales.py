@@ -144,7 +144,8 @@ def refused(**facts: Any) -> Submission:
 
 def operated(call: Call, job_id: JobId, **facts: Any) -> Operation:
     """Return an operator's call that was acknowledged."""
-    return Operation(call=call, status=Status.ACKNOWLEDGED, sent_at=DAWN, answered_at=DAWN, job_id=job_id, **facts)
+    given: dict[str, Any] = {"status": Status.ACKNOWLEDGED, "sent_at": DAWN, "answered_at": DAWN, "job_id": job_id}
+    return Operation(call=call, **given | facts)
 
 
 def key_row(key: str, *ids: JobId) -> KeyRow:

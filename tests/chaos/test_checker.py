@@ -8,7 +8,7 @@ import pytest
 
 from jobs.state import Event, JobState, Outcome, Reason
 from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Meaning
-from tests.chaos.ledger import Call, Wanted
+from tests.chaos.ledger import Call, Operation, Status, Wanted
 from tests.chaos.report import Report
 from tests.chaos.tales import (
     DAWN,
@@ -29,6 +29,7 @@ DONE = Tale().start().succeed()
 TRIED_TWICE = Tale().start().err().move(Event.ENQUEUE).start().succeed()
 LOST_ONCE = Tale().start().lose().start().succeed()
 DEAD = Tale().start().fail()
+RETRIED = Tale().start().fail().redrive().start().succeed()
 CANCELLED = Tale().move(Event.CANCEL)
 
 
@@ -68,6 +69,17 @@ def cancelled_after(alive: float) -> Report:
 def lost_while_it_lived(alive: float) -> Report:
     """Return what is said of a job that is rescued 10 s after its start, and whose function lives for so long."""
     return judged(Tale().start().run(ended=None, how=None, alive=alive).lose().start().succeed(), fence_seconds=4)
+
+
+def answered(code: int, problem: str | None, **facts: Any) -> Operation:
+    """Return an operator's call that got such an answer."""
+    return operated(Call.CANCEL, DONE.id, status=Status.of(code, problem), code=code, problem=problem, **facts)
+
+
+def replayed(*keys: str, times: int = 1) -> Report:
+    """Return what is said of a job that was replayed so often, by tries of which nobody learned what came of them."""
+    calls = [operated(Call.REPLAY, DONE.id, status=Status.UNKNOWN, key=key) for key in keys]
+    return judged(DONE, *(Tale(replay_of=DONE.id) for _ in range(times)), ledger=calls, has_ledger=True)
 
 
 #: For each invariant: a legal history, and one that breaks it.
@@ -136,6 +148,15 @@ CASES: dict[str, tuple[Report, Report]] = {
     "calls-on-record": (
         judged(CANCELLED, ledger=[operated(Call.CANCEL, CANCELLED.id)]),
         judged(DONE, ledger=[operated(Call.CANCEL, DONE.id)]),
+    ),
+    "calls-only-as-asked": (
+        judged(RETRIED, ledger=[operated(Call.RETRY, RETRIED.id, status=Status.UNKNOWN)], has_ledger=True),
+        judged(RETRIED, ledger=[operated(Call.RETRY, RETRIED.id, status=Status.REFUSED)], has_ledger=True),
+    ),
+    "replays-once": (replayed("one", "one"), replayed("one", "one", times=2)),
+    "answers-as-documented": (
+        judged(DONE, ledger=[answered(503, "outcome-unknown", says_when=True), answered(404, "not-found")]),
+        judged(DONE, ledger=[answered(500, "internal-error")]),
     ),
     "replays-have-a-source": (
         judged(DONE, Tale(replay_of=DONE.id)),

@@ -17,6 +17,7 @@ from tests.chaos.tales import (
     judged,
     key_row,
     operated,
+    refused,
     with_attempt,
     with_event,
 )
@@ -81,6 +82,21 @@ def held_still() -> Report:
     return judged(Tale().start().run(ended=60, alive=5).lose().start().succeed(), fence_seconds=4)
 
 
+def twice_after(*statuses: Status) -> Report:
+    """Return what is said of a job that was sent to work again twice, after calls that ended thus."""
+    job = Tale().start().fail().redrive().start().fail().redrive().start().succeed()
+    return judged(job, ledger=[operated(Call.RETRY, job.id, status=one) for one in statuses], has_ledger=True)
+
+
+def replayed_again(**facts: Any) -> Report:
+    """Return what is said of a dead letter of whose replay two tries were answered, the second with `facts`."""
+    dead = Tale(closed_at=DAWN).start().fail().tell("replayed")
+    copy = Tale(replay_of=dead.id)
+    named: dict[str, Any] = {"new_job_id": copy.id, "key": "k"}
+    calls = [operated(Call.REPLAY, dead.id, **named | more) for more in ({}, facts)]
+    return judged(dead, copy, ledger=calls, has_ledger=True)
+
+
 #: Another way to break each of these invariants.
 BROKEN: list[tuple[str, Report]] = [
     ("events-numbered", judged(Tale().tell("accept"))),
@@ -125,6 +141,15 @@ BROKEN: list[tuple[str, Report]] = [
     ("calls-on-record", judged(DEAD, ledger=[operated(Call.RETRY, DEAD.id)])),
     ("calls-on-record", judged(DEAD, ledger=[operated(Call.DISCARD, DEAD.id)])),
     ("calls-on-record", judged(DEAD, ledger=[operated(Call.REPLAY, DEAD.id)])),
+    ("calls-only-as-asked", twice_after(Status.ACKNOWLEDGED)),
+    ("calls-only-as-asked", twice_after(Status.ACKNOWLEDGED, Status.REFUSED)),
+    ("calls-only-as-asked", judged(Tale().start().fail().tell("discarded").life(closed_at=DAWN), has_ledger=True)),
+    ("calls-only-as-asked", judged(Tale().move(Event.CANCEL), has_ledger=True)),
+    ("answers-as-documented", judged(ledger=[refused(code=503, problem="busy")])),
+    ("answers-as-documented", judged(ledger=[refused(code=503, says_when=True)])),
+    ("answers-as-documented", judged(ledger=[refused(code=504, says_when=True, problem="busy")])),
+    ("answers-as-documented", judged(ledger=[refused(code=429, problem="quota-exceeded")])),
+    ("replays-once", replayed_again(new_job_id=UNKNOWN_ID)),
     ("replays-have-a-source", judged(DEAD, ledger=[operated(Call.REPLAY, DEAD.id, new_job_id=UNKNOWN_ID)])),
     ("one-key-one-job", stored_by_both_tries()),
     ("keys-on-record", judged(keys=[key_row("k", UNKNOWN_ID)])),
@@ -168,6 +193,9 @@ LEGAL: dict[str, Report] = {
     "a result that was too large": judged(DONE.life(result_job_id=None, result_attempt=None)),
     "an answer at the second try": answered_at_the_second_try(),
     "a delay that was kept": asked({"run_at": DAWN + HOUR}, delay_seconds=3600.0),
+    "a retry of which nobody learned": twice_after(Status.ACKNOWLEDGED, Status.UNKNOWN),
+    "a retry that was answered at its second try": twice_after(Status.UNKNOWN, Status.ACKNOWLEDGED),
+    "a replay that was answered at its second try": replayed_again(),
     "an instant in the past": asked({}, run_at=DAWN - HOUR),
 }
 

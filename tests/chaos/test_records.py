@@ -42,11 +42,19 @@ def test_a_ledger_whose_writer_was_killed_is_read_up_to_there(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("code", "status"),
-    [(202, Status.ACKNOWLEDGED), (409, Status.REFUSED), (503, Status.UNKNOWN), (None, Status.UNKNOWN)],
+    ("code", "problem", "status"),
+    [
+        (202, None, Status.ACKNOWLEDGED),
+        (409, "wrong-state", Status.REFUSED),
+        (503, "busy", Status.REFUSED),
+        (503, "outcome-unknown", Status.UNKNOWN),
+        (503, None, Status.UNKNOWN),
+        (500, "internal-error", Status.UNKNOWN),
+        (None, None, Status.UNKNOWN),
+    ],
 )
-def test_only_a_clear_answer_is_taken_for_knowledge(code: int | None, status: Status) -> None:
-    assert Status.of(code) is status
+def test_only_a_clear_answer_is_taken_for_knowledge(code: int | None, problem: str | None, status: Status) -> None:
+    assert Status.of(code, problem) is status
 
 
 def test_the_order_of_keys_makes_no_other_request() -> None:
