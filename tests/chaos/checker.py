@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -20,10 +21,14 @@ from tests.chaos import (  # noqa: F401 - each registers its invariants
 )
 from tests.chaos.history import History, Life, Terms, read_history
 from tests.chaos.invariant import OF_A_JOB, OF_THE_RUN, Meaning, Register
+from tests.chaos.invariants_executions import outlived
 from tests.chaos.invariants_records import FENCED
 from tests.chaos.invariants_time import holdings
 from tests.chaos.ledger import Status
 from tests.chaos.report import Counts, Report
+
+OUTLIVED_SECONDS: Final = 0.5
+"""From which on a function is counted among those that ran on after their attempt was given up."""
 
 
 def check(history: History, watch: Callable[[Life], None] | None = None) -> Report:
@@ -32,7 +37,7 @@ def check(history: History, watch: Callable[[Life], None] | None = None) -> Repo
     for life in history.lives:
         for invariant, check_job in OF_A_JOB.items():
             report.note(invariant, life.job_id, list(check_job(life, history.terms)))
-        _count(report.counts, life)
+        _count(report.counts, life, history.terms)
         _enter(register, life)
         if watch:
             watch(life)
@@ -46,7 +51,7 @@ def check(history: History, watch: Callable[[Life], None] | None = None) -> Repo
     return report
 
 
-def _count(counts: Counts, life: Life) -> None:
+def _count(counts: Counts, life: Life, terms: Terms) -> None:
     if life.job:
         counts.jobs += 1
         counts.states[life.job.state] += 1
@@ -58,6 +63,9 @@ def _count(counts: Counts, life: Life) -> None:
         if attempt is None or attempt.outcome != Outcome.SUCCEEDED:
             counts.extra_executions += 1
             counts.explained[(attempt.outcome or "running") if attempt else "nothing"] += 1
+    for _, ran in outlived(life, terms):
+        counts.outlived += ran > OUTLIVED_SECONDS
+        counts.outlived_longest = max(counts.outlived_longest, round(ran, 1))
 
 
 def _enter(register: Register, life: Life) -> None:

@@ -24,7 +24,7 @@ from jobs.model import JobId
 from jobs.retry import CRASH_LIMIT
 from jobs.state import Event
 from tests.chaos.ledger import Entries, Operation, Submission, Wanted, read_ledger
-from tests.chaos.recorder import Execution, read_executions
+from tests.chaos.recorder import Execution, Span, read_executions
 
 T = TypeVar("T", bound=tuple[Any, ...])
 
@@ -117,6 +117,15 @@ _KEYS: Final = (  # that of a trigger which made no job keeps none
 )
 
 
+class CutOff(NamedTuple):
+    """A time in which workers had no good way to PostgreSQL, so that nobody could tell them anything."""
+
+    workers: str
+    """How their names begin."""
+    since: datetime
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What was agreed for a run, and decides what may be asked of its history."""
@@ -138,6 +147,8 @@ class Terms:
     """For how long a function may run after its cancel was asked for: a look at it, and twice the grace."""
     fence_seconds: float = 30.0
     """For how long a function may run after its attempt was given up: until its worker hears of it."""
+    cut_off: Sequence[CutOff] = ()
+    """Times that count for neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +185,12 @@ class Life:
     def attempt_by_number(self) -> dict[int, AttemptRow]:
         """Its attempts by their numbers."""
         return {attempt.number: attempt for attempt in self.attempts}
+
+    def deaf(self, number: int, terms: Terms) -> list[Span]:
+        """Return when the worker of an attempt could not be told anything."""
+        worker = self.attempt_by_number[number].worker
+        cut_off = [one for one in terms.cut_off if worker.startswith(one.workers)]
+        return [(one.since.timestamp(), one.until.timestamp()) for one in cut_off]
 
     def attempts_since_redrive(self) -> list[AttemptRow]:
         """Return the attempts that its counts are about."""

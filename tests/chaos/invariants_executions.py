@@ -1,11 +1,12 @@
 """What tasks really did, by their own word, held to the attempts that the tables know."""
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
 from jobs.state import JobState, Outcome
-from tests.chaos.history import Life, Terms
+from tests.chaos.history import AttemptRow, Life, Terms
 from tests.chaos.invariant import Findings, Meaning, of_a_job
 from tests.chaos.recorder import PREFIX, RETURNED
 
@@ -72,26 +73,35 @@ def stops_when_cancelled(life: Life, terms: Terms) -> Findings:
     """
     for event in life.events:
         if event.name == ASKED:
-            yield from _ran_on(life, event.attempt, event.at, terms.cancel_seconds, "after its cancel was asked for")
+            for ran in _ran_on(life, event.attempt, event.at, terms):
+                after = "after its cancel was asked for"
+                yield f"attempt {event.attempt} ran for {ran:.1f} s {after}" if ran > terms.cancel_seconds else None
 
 
 @of_a_job("stops-when-fenced")
 def stops_when_fenced(life: Life, terms: Terms) -> Findings:
-    """A function whose attempt was given up, by a rescue, a release or a cancel, stops within the bound.
+    """A function whose attempt was given up, by a rescue, a release or a cancel, stops once its worker can hear of it.
 
-    Counted is the time in which it gave signs of life.
+    Its worker hears at its next heartbeat, and kills what goes on. Counted is the time in which the function gave
+    signs of life, and in which its worker was not cut off from PostgreSQL.
     """
+    for attempt, ran in outlived(life, terms):
+        after = f"after it was {attempt.outcome}"
+        yield f"attempt {attempt.number} ran for {ran:.1f} s {after}" if ran > terms.fence_seconds else None
+
+
+def outlived(life: Life, terms: Terms) -> Iterator[tuple[AttemptRow, float]]:
+    """Go through the executions of attempts that were given up, each with the seconds for which it ran on."""
     for attempt in life.attempts:
         if attempt.outcome in GIVEN_UP and attempt.finished_at is not None:
-            after = f"after it was {attempt.outcome}"
-            yield from _ran_on(life, attempt.number, attempt.finished_at, terms.fence_seconds, after)
+            for ran in _ran_on(life, attempt.number, attempt.finished_at, terms):
+                yield attempt, ran
 
 
-def _ran_on(life: Life, number: int, since: datetime, bound: float, after: str) -> Findings:
+def _ran_on(life: Life, number: int, since: datetime, terms: Terms) -> Iterator[float]:
     for execution in life.executions:
         if execution.attempt == number:
-            ran = execution.ran_after(since.timestamp())
-            yield f"attempt {number} ran for {ran:.1f} s {after}" if ran > bound else None
+            yield execution.ran_after(since.timestamp(), life.deaf(number, terms))
 
 
 @of_a_job("success-was-run", Meaning.LOSS)

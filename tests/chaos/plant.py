@@ -131,6 +131,11 @@ class Plant:
         return self._open.enter_context(Proxy(LOOPBACK, port))
 
     @property
+    def lease_seconds(self) -> float:
+        """The lease of the workers."""
+        return self._options.lease_seconds
+
+    @property
     def api_urls(self) -> dict[str, str]:
         """Where clients reach each API: through its link."""
         return {name: f"http://{LOOPBACK}:{self.parts[name].links[CLIENT].port}" for name in APIS}

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +25,10 @@ PULSE_SECONDS: Final = 0.25
 """Between two signs of life of a function that runs."""
 MOST_PULSE_SECONDS: Final = 1.0
 """The longest pause between two signs of life that counts in full: in a longer one the process was held still."""
+
+
+Span = tuple[float, float]
+"""From one instant to another, in seconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -44,11 +48,24 @@ class Execution:
     seen_at: list[float] = field(default_factory=list)
     """When it gave a sign of life."""
 
-    def ran_after(self, instant: float) -> float:
-        """Return for how many seconds it was seen to run after `instant`; while it was held still it did not run."""
+    def ran_after(self, instant: float, but: Sequence[Span] = ()) -> float:
+        """Return for how many seconds it was seen to run after `instant`, those in the spans of `but` left out.
+
+        While it was held still it did not run.
+        """
         marks = [self.began_at, *self.seen_at] + ([] if self.ended_at is None else [self.ended_at])
-        apart = (later - max(earlier, instant) for earlier, later in pairwise(sorted(marks)) if later > instant)
-        return sum(min(seconds, MOST_PULSE_SECONDS) for seconds in apart)
+        spans = [(max(earlier, instant), later) for earlier, later in pairwise(sorted(marks)) if later > instant]
+        return sum(min(_length(span, but), MOST_PULSE_SECONDS) for span in spans)
+
+
+def _length(span: Span, but: Sequence[Span]) -> float:
+    """Return how long the span is where none of the others is."""
+    at, until = span
+    length = 0.0
+    for since, over in sorted(but):
+        length += max(0.0, min(since, until) - at)
+        at = max(at, min(over, until))
+    return length + until - at
 
 
 class Recorder:

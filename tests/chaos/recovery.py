@@ -137,6 +137,8 @@ class Summary:
     count: int
     touched: int
     """Jobs in flight in what was struck."""
+    connections: int
+    """Of links: those that were seen to be cut, or to have something held back."""
     waiting: int
     """Other jobs that could have run then, and did not yet."""
     longest: float
@@ -159,6 +161,7 @@ def summarise(kind: str, all_felt: Sequence[Felt]) -> Summary:
         kind=kind,
         count=len(all_felt),
         touched=sum(felt_.strike.exposed for felt_ in all_felt),
+        connections=sum(felt_.strike.connections for felt_ in all_felt),
         waiting=sum(len(felt_.strike.waiting) for felt_ in all_felt),
         longest=max((felt_.strike.lasted for felt_ in all_felt), default=0.0),
         p50=percentile(seconds, 0.5),

@@ -49,11 +49,15 @@ class Counts:
     """Executions whose attempt did not succeed."""
     explained: Counter[str] = field(default_factory=Counter)
     """Extra executions, by the outcome of their attempt that explains them."""
+    outlived: int = 0
+    """Executions that were seen to run on after their attempt was given up, their worker in reach of PostgreSQL."""
+    outlived_longest: float = 0.0
+    """For how many seconds the longest of them did."""
     states: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as plain values."""
-        return {f.name: v if isinstance(v := getattr(self, f.name), int) else dict(v) for f in fields(self)}
+        return {f.name: v if isinstance(v := getattr(self, f.name), int | float) else dict(v) for f in fields(self)}
 
 
 @dataclass

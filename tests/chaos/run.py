@@ -14,26 +14,24 @@ from tests.bench.machine import commit, machine, versions
 from tests.chaos import checker
 from tests.chaos.faults.injector import Injector
 from tests.chaos.faults.scene import Scene
-from tests.chaos.history import Terms
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.logbook import serious_lines
 from tests.chaos.options import Options
 from tests.chaos.parts import STOP_SECONDS as PART_SECONDS
 from tests.chaos.parts import Supervisor
-from tests.chaos.plant import GRACE_SECONDS, SETTINGS, SLOTS, Plant
+from tests.chaos.plant import SETTINGS, SLOTS, Plant
 from tests.chaos.recovery import felt
 from tests.chaos.schedule import Fault, draw
 from tests.chaos.tables import Away, Tables
 from tests.chaos.tally import Tally
+from tests.chaos.unwanted import terms
 from tests.chaos.witness import Witness
 
 ANSWER_SECONDS: Final = 60.0
 """After the load, by which every request must have had its answer and every operator be done."""
 DRAIN_SECONDS: Final = 120.0
 """After that, by which every job must have reached a final state."""
-STOP_SECONDS: Final = 15.0
-"""For how long a function may run that nobody wants any more, besides the longest fault and two graces of a cancel."""
 BOUND_SECONDS: Final = 420.0
 """By which a run is over after its load, whatever happened: the times above, start, check and end."""
 TELL_EVERY: Final = 5.0
@@ -155,19 +153,13 @@ class Run:
     def _judge(self) -> Tally:
         """Return the report; all of Penstock's processes have ended."""
         self._tell("checking")
-        stops = (
-            STOP_SECONDS + 2 * GRACE_SECONDS + max((fault.seconds for fault in schedule(self._options)), default=0.0)
-        )
-        terms = Terms(
-            drained=True, lease_seconds=self._options.lease_seconds, cancel_seconds=stops, fence_seconds=stops
-        )
+        strikes = self._injector.strikes
         checked = checker.check_run(
             self.plant.postgres.url,
             ledger=self.plant.ledger_file,
             executions=self.plant.executions_file,
-            terms=terms,
+            terms=terms(self._options.lease_seconds, strikes),
         )
-        strikes = self._injector.strikes
         self._tables.make_ready()
         return Tally(
             options=self._options,

@@ -185,6 +185,8 @@ def _rest(kind: Kind) -> float:
     """Return how many seconds the struck thing is left alone afterwards: to start, and to work a little."""
     if kind in {Kind.KILL_BROKER, Kind.RESTART_BROKER, Kind.ALARM_BROKER}:
         return 10.0
+    if kind in _ON_LINKS:
+        return 8.0  # it may begin late: when it has met something
     return 4.0
 
 

@@ -16,8 +16,12 @@ from tests.chaos.recovery import Felt, Summary, summarise
 from tests.chaos.report import KEPT, Counts, Report
 from tests.chaos.schedule import Card, cards
 
-HEADS: Final = ("fault", "count", "jobs touched", "jobs waiting", "longest", "recovery p50", "p99", "max", "bound")
+HEADS: Final = (
+    *("fault", "count", "connections", "jobs touched", "jobs waiting"),
+    *("longest", "recovery p50", "p99", "max", "bound"),
+)
 LEGEND: Final = (
+    "Connections: of a link, those that were seen to be cut, or to have something held back or lost. "
     "Touched: in flight in what was struck. Waiting: all others that could have run and did not yet. Longest: how "
     "long one lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer. "
     "Bound: by when that must be, counted from the end of the fault; a job that stood in a line has 30 s more, and a "
@@ -183,6 +187,7 @@ class Tally:
             f"{counts.doubled} doubled",
             f"{counts.fenced} ends of attempts fenced",
             f"{counts.extra_executions} executions beyond the one that counted",
+            f"{counts.outlived} that ran on after they were given up, the longest for {counts.outlived_longest:g} s",
         )
         return ", ".join(parts) + "."
 
@@ -242,6 +247,8 @@ def _told(felt: Felt) -> dict[str, Any]:
         "how": strike.how,
         "lasted": round(strike.lasted, 3),
         "touched": strike.exposed,
+        "connections": strike.connections,
+        "held_bytes": strike.held_bytes,
         "waiting": len(strike.waiting),
         "blind": strike.blind,
         "struck": strike.struck,
@@ -262,6 +269,7 @@ def _table(summaries: Sequence[Summary]) -> list[str]:
         (
             one.kind,
             f"{one.count}",
+            f"{one.connections:,}" if ">" in one.kind else "",
             f"{one.touched:,}",
             f"{one.waiting:,}",
             *[_seconds(value) for value in (one.longest, one.p50, one.p99, one.max, one.bound)],

@@ -103,6 +103,24 @@ def test_the_time_that_a_function_ran_is_told_by_its_signs_of_life() -> None:
     assert execution.ran_after(80.0) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("but", "seconds"),
+    [
+        ([], 1.5),
+        ([(0.0, 100.0)], 0.0),
+        ([(11.0, 11.25)], 1.25),
+        ([(10.75, 11.0), (10.5, 11.25)], 0.75),
+        ([(9.0, 10.25), (11.25, 20.0)], 1.0),
+        ([(12.0, 13.0)], 1.5),
+    ],
+    ids=["none", "all", "one within", "two that overlap", "over both ends", "one afterwards"],
+)
+def test_spans_that_do_not_count_are_left_out(but: list[tuple[float, float]], seconds: float) -> None:
+    execution = Execution(JOB, 1, "t", "chaos.naps", 1, began_at=10.0, seen_at=[10.5, 11.0, 11.5])
+
+    assert execution.ran_after(0.0, but) == seconds
+
+
 def test_an_execution_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     path = tmp_path / "executions"
     path.write_bytes(b'\n{"run":"1","began_at":1.0,"job')

@@ -1,10 +1,8 @@
 """A process that a deploy replaces must end when it is asked to, and be there again: if not, the run is not good."""
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from tests.chaos.faults.processes import roll
 from tests.chaos.faults.scene import Scene, Strike
 from tests.chaos.parts import Part
 from tests.chaos.schedule import Fault, Kind
-from tests.chaos.tables import Tables
 
 READY = "print('ready', flush=True)"
 WILLING = f"import threading; {READY}; threading.Event().wait()"
@@ -53,18 +50,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         part.kill()
 
 
-@pytest.fixture
-def scene(database_url: str) -> Iterator[Scene]:
-    """A run that is over, so that nothing in it is waited for."""
-    over = threading.Event()
-    over.set()
-    tables = Tables(database_url)
-    found: Any = SimpleNamespace(parts={})  # as much of a plant as is asked
-    yield Scene(found, found, tables, found, over)
-    tables.close()
-
-
 def rolled(scene: Scene, part: Part) -> Strike:
+    scene.over.set()  # nothing is waited for
     scene.plant.parts[part.name] = part
     strike = Strike(Fault(1, 2.0, Kind.ROLL_BEAT, part.name, None, 0.0, 0.5))
     roll(scene, strike)

@@ -4,8 +4,8 @@
         engine = connect_to(proxy.through(url))
         proxy.cut(b"COMMIT\\0", When.AFTER)
 
-Every fault counts its exposures in `proxy.cuts`, so that a test can show that it was met; `proxy.connections` are all
-that were let in.
+Every fault counts its exposures, so that a test can show that it was met: `proxy.cuts`, what `proxy.drop()` returns,
+and `proxy.met` of what was held back or lost. `proxy.connections` are all that were let in.
 """
 
 import socket
@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
 
 CHUNK: Final = 65_536
@@ -41,6 +41,13 @@ class _Cut:
     times: int
     seconds: float
     then_refuse: bool
+
+
+class Met(NamedTuple):
+    """What a fault that holds back has touched since it was ordered."""
+
+    connections: int
+    bytes: int
 
 
 @dataclass(eq=False)
@@ -72,6 +79,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._cut: _Cut | None = None
         self._delay = 0.0
+        self._held: dict[_Link, int] = {}
         self._mute: tuple[bytes, bytes, set[_Link]] = (b"", b"", set())
         self._refusing = False
         self._open = threading.Event()
@@ -119,10 +127,12 @@ class Proxy:
 
     def delay(self, seconds: float) -> None:
         """Hold back everything that a client sends for so long."""
+        self._forget_met()
         self._delay = seconds
 
     def swallow(self) -> None:
         """Become a black hole: connections live, and nothing passes in either direction."""
+        self._forget_met()
         self._open.clear()
 
     def mute(self, asked: bytes = b"", keep: bytes = b"") -> None:
@@ -137,6 +147,7 @@ class Proxy:
 
     def forget(self) -> None:
         """Let the connections of now be silent for ever, both ways; new ones pass: a firewall has lost its memory."""
+        self._forget_met()
         with self._lock:
             for link in self._links:
                 link.forgotten = True
@@ -146,12 +157,23 @@ class Proxy:
         self._refusing = True
         self.drop()
 
-    def drop(self) -> None:
-        """Cut every connection."""
+    def drop(self) -> int:
+        """Cut every connection, and return how many there were."""
         with self._lock:
             links = list(self._links)
         for link in links:
             link.reset()
+        return len(links)
+
+    @property
+    def met(self) -> Met:
+        """What `delay`, `swallow` or `forget`, whichever was ordered last, has held back so far, or lost."""
+        with self._lock:
+            return Met(len(self._held), sum(self._held.values()))
+
+    def _forget_met(self) -> None:
+        with self._lock:
+            self._held = {}
 
     def heal(self) -> None:
         """Pass everything again; what was held back goes on its way."""
@@ -196,6 +218,7 @@ class Proxy:
 
     def _up(self, link: _Link) -> None:
         while chunk := _read(link.client):
+            self._note(link, chunk, is_held=self._delay > 0)
             if self._delay:
                 self._closing.wait(self._delay)
             self._open.wait()
@@ -212,6 +235,7 @@ class Proxy:
 
     def _down(self, link: _Link) -> None:
         while chunk := _read(link.server):
+            self._note(link, chunk)
             self._open.wait()
             if link.mute:
                 keep = self._mute[1]
@@ -225,6 +249,12 @@ class Proxy:
         link.answered.set()
         if not link.swallow:
             self._end(link)
+
+    def _note(self, link: _Link, chunk: bytes, *, is_held: bool = False) -> None:
+        """Count what is about to be held back, or lost."""
+        if is_held or link.forgotten or not self._open.is_set():
+            with self._lock:
+                self._held[link] = self._held.get(link, 0) + len(chunk)
 
     def _is_to_mute(self, link: _Link, chunk: bytes) -> bool:
         asked, _, struck = self._mute

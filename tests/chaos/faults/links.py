@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from tests.chaos.faults.processes import note_part
-from tests.chaos.faults.scene import Scene, Strike
-from tests.chaos.schedule import POSTGRES, Kind
+from tests.chaos.faults.processes import have_it_cling, note_part
+from tests.chaos.faults.scene import MEET_SECONDS, Scene, Strike
+from tests.chaos.schedule import POSTGRES, WORKERS, Kind
 from tests.services.proxy import Proxy, When
 
 COMMIT: Final = b"COMMIT\0"
@@ -21,20 +21,37 @@ def _link(scene: Scene, strike: Strike) -> Proxy:
     return scene.part(strike.fault).links[strike.fault.far]
 
 
+def _last(scene: Scene, strike: Strike, link: Proxy) -> None:
+    """Let it last; somewhat longer while nothing was sent that it could hold back. Note what it was seen to strike."""
+    scene.wait(strike.fault.seconds)
+    deadline = time.monotonic() + MEET_SECONDS
+    while not link.met.connections and time.monotonic() < deadline and not scene.over.is_set():
+        time.sleep(0.01)
+    strike.connections, strike.held_bytes = link.met
+    if not strike.connections:
+        strike.miss("nothing was sent that it could hold back")
+
+
 def delay(scene: Scene, strike: Strike) -> None:
     """Hold back everything that is sent over the link."""
     seconds = 0.02 + 0.3 * strike.fault.lot
     note_part(scene, strike, scene.part(strike.fault), f"{seconds * 1000:.0f} ms")
     link = _link(scene, strike)
     link.delay(seconds)
-    scene.wait(strike.fault.seconds)
+    _last(scene, strike, link)
     link.heal()
 
 
 def reset(scene: Scene, strike: Strike) -> None:
     """Cut every connection over the link."""
     note_part(scene, strike, scene.part(strike.fault))
-    _link(scene, strike).drop()
+    link = _link(scene, strike)
+    deadline = time.monotonic() + MEET_SECONDS
+    while not (cut := link.drop()) and time.monotonic() < deadline and not scene.over.is_set():
+        time.sleep(0.01)
+    strike.connections = cut
+    if not cut:
+        strike.miss("no connection was open")
 
 
 def silence(scene: Scene, strike: Strike) -> None:
@@ -44,14 +61,16 @@ def silence(scene: Scene, strike: Strike) -> None:
     """
     hows = ("then goes on", "then is cut", "for ever, and new ones are well")
     how = strike.fault.either(*(hows if strike.fault.far == POSTGRES else hows[:2]))
+    if strike.fault.far == POSTGRES and strike.fault.target in WORKERS:
+        have_it_cling(scene, strike)
     note_part(scene, strike, scene.part(strike.fault), how)
     link = _link(scene, strike)
     if how == hows[2]:
         link.forget()
-        scene.wait(strike.fault.seconds)
+        _last(scene, strike, link)
         return
     link.swallow()
-    scene.wait(strike.fault.seconds)
+    _last(scene, strike, link)
     if how == "then is cut":
         link.drop()
     link.heal()
@@ -70,5 +89,6 @@ def cut_at_commit(scene: Scene, strike: Strike) -> None:
     while link.cuts < met + times and time.monotonic() < deadline and not scene.over.is_set():
         time.sleep(0.01)
     link.heal()
+    strike.connections = link.cuts - met
     if link.cuts == met:
         strike.miss("no COMMIT was sent")

@@ -11,10 +11,16 @@ from tests.chaos.faults.proof import LOOK_EVERY, OutOfMemory, is_stopped, was_ki
 from tests.chaos.faults.scene import MEET_SECONDS, Scene, Strike, Touches, left_to_upkeep, nothing, run_by
 from tests.chaos.ledger import Wanted
 from tests.chaos.parts import Part
+from tests.chaos.schedule import Kind
+from tests.chaos.unwanted import fence_seconds
 
 NO_PROCESS: Final = "no process ran that it could strike"
 PROOF_SECONDS: Final = 10.0
 """After a job was accepted that grows, by which it must have been ended for it."""
+CLINGING: Final = 4
+"""Functions that heed nothing are handed in, so that the worker that is struck takes one of them."""
+CLING_SECONDS: Final = 4.0
+"""By which it must have; if not, it is struck as it is."""
 STOPPED_SECONDS: Final = 2.0
 """By which a process that is told to hold still must be seen to do so."""
 
@@ -77,9 +83,26 @@ def kill(scene: Scene, strike: Strike) -> None:
     _bring_back(part, strike)
 
 
+def have_it_cling(scene: Scene, strike: Strike) -> None:
+    """Have the worker run a function that heeds nothing, and goes on long after the fault unless somebody ends it."""
+    seconds = strike.fault.seconds + 2 * fence_seconds(scene.plant.lease_seconds)
+    wanted = Wanted(task="chaos.stubborn", payload={"seconds": round(seconds, 1)}, priority=9)
+    asked = [scene.load.extra(wanted) for _ in range(CLINGING)]
+    ids: set[UUID] = set()
+
+    def is_there() -> bool:
+        ids.update(job_id for one in asked if one.done() and not one.exception() for job_id in one.result())
+        children = scene.part(strike.fault).children()
+        return scene.over.is_set() or any(scene.witness.running().get(pid) in ids for pid in children)
+
+    _comes_true(is_there, CLING_SECONDS)
+
+
 def pause(scene: Scene, strike: Strike) -> None:
     """Hold the process and what it has forked still for a while."""
     part = scene.part(strike.fault)
+    if strike.fault.kind is Kind.PAUSE_WORKER:
+        have_it_cling(scene, strike)
     note_part(scene, strike, part)
     group = part.pid
     with part.paused():

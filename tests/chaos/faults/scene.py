@@ -48,6 +48,10 @@ class Strike:
     """All other jobs that could have run at that moment, and did not yet."""
     flights: Sequence[Flight] = field(default_factory=list)
     """Requests in flight in what was struck."""
+    connections: int = 0
+    """Of a link: those that were seen to be struck."""
+    held_bytes: int = 0
+    """Of a link: what was sent over them, and held back or lost."""
     blind: bool = False
     """PostgreSQL was away: nobody knows what was in flight."""
 

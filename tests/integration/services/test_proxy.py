@@ -195,3 +195,43 @@ def test_only_the_connection_that_asks_for_it_is_muted(proxy: Proxy, client: soc
         assert other.recv(10) == b"hello"
         with pytest.raises(TimeoutError):
             client.recv(10)
+
+
+def test_what_was_held_back_or_lost_is_counted_by_connection(proxy: Proxy, client: socket.socket) -> None:
+    client.settimeout(5)
+    client.sendall(b"hello")
+    assert client.recv(10) == b"hello"
+    assert proxy.met == (0, 0)
+
+    proxy.delay(0.05)
+    client.sendall(b"late")
+    assert client.recv(10) == b"late"
+    assert proxy.met == (1, 4)
+
+    proxy.heal()
+    client.sendall(b"prompt")
+    assert client.recv(10) == b"prompt"
+    assert proxy.met == (1, 4)
+
+    proxy.swallow()
+    assert proxy.met == (0, 0)
+    with socket.create_connection(("127.0.0.1", proxy.port), 5) as another:
+        client.sendall(b"held")
+        another.sendall(b"too")
+        eventually(lambda: proxy.met == (2, 7), 5, "both are held back")
+    proxy.heal()
+    assert client.recv(10) == b"held"
+
+    proxy.forget()
+    client.sendall(b"lost")
+    eventually(lambda: proxy.met == (1, 4), 5, "it is lost")
+
+
+def test_what_was_cut_off_is_counted(proxy: Proxy, client: socket.socket) -> None:
+    client.settimeout(5)
+    client.sendall(b"hello")
+    assert client.recv(10) == b"hello"
+
+    assert proxy.drop() == 1
+    assert ended(client)
+    eventually(lambda: proxy.drop() == 0, 5, "nothing is left to cut")
