@@ -41,6 +41,15 @@ def recorded(task: Any) -> Iterator[JobContext]:
         yield job
 
 
+def _sleep_on(seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        try:
+            time.sleep(left)
+        except SoftTimeLimitExceeded:
+            continue
+
+
 @shared_task(name="chaos.quick", bind=True, **_QUICK)
 def quick(self: Any) -> dict[str, Any]:
     """Do nothing."""
@@ -71,12 +80,16 @@ def dozes(self: Any, seconds: Seconds) -> dict[str, Any]:
 def stubborn(self: Any, seconds: Seconds) -> dict[str, Any]:
     """Sleep, and go on sleeping whatever is raised: a cancel has to kill it."""
     with recorded(self) as job:
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            try:
-                time.sleep(left)
-            except SoftTimeLimitExceeded:
-                continue
+        _sleep_on(seconds)
+        return proof(job.id, job.attempt)
+
+
+@shared_task(name="chaos.clings", bind=True, **_QUICK)
+def clings(self: Any, seconds: Seconds, worker: str) -> dict[str, Any]:
+    """Sleep as the stubborn do, in the first attempt and on this worker; else do nothing."""
+    with recorded(self) as job:
+        if job.attempt == 1 and os.environ["PENSTOCK_NODE_NAME"].startswith(f"{worker}@"):
+            _sleep_on(seconds)
         return proof(job.id, job.attempt)
 
 

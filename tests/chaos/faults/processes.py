@@ -1,7 +1,8 @@
 """Faults of Penstock's own processes: killed, paused, out of memory, replaced."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Final
 from uuid import UUID
 
@@ -17,10 +18,10 @@ from tests.chaos.unwanted import fence_seconds
 NO_PROCESS: Final = "no process ran that it could strike"
 PROOF_SECONDS: Final = 10.0
 """After a job was accepted that grows, by which it must have been ended for it."""
-CLINGING: Final = 4
-"""Functions that heed nothing are handed in, so that the worker that is struck takes one of them."""
 CLING_SECONDS: Final = 4.0
-"""By which it must have; if not, it is struck as it is."""
+"""By which the worker that is struck must have taken a function that heeds nothing; if not, it is struck as it is."""
+ANOTHER_SECONDS: Final = 0.25
+"""After which another is handed in: it comes to an end at once on any other worker."""
 STOPPED_SECONDS: Final = 2.0
 """By which a process that is told to hold still must be seen to do so."""
 
@@ -85,17 +86,24 @@ def kill(scene: Scene, strike: Strike) -> None:
 
 def have_it_cling(scene: Scene, strike: Strike) -> None:
     """Have the worker run a function that heeds nothing, and goes on long after the fault unless somebody ends it."""
+    part = scene.part(strike.fault)
     seconds = strike.fault.seconds + 2 * fence_seconds(scene.plant.lease_seconds)
-    wanted = Wanted(task="chaos.stubborn", payload={"seconds": round(seconds, 1)}, priority=9)
-    asked = [scene.load.extra(wanted) for _ in range(CLINGING)]
-    ids: set[UUID] = set()
+    wanted = Wanted(task="chaos.clings", payload={"seconds": round(seconds, 1), "worker": part.name}, priority=9)
+    asked: list[Future[tuple[UUID, ...]]] = []
+    deadline = time.monotonic() + CLING_SECONDS
+    while time.monotonic() < deadline and not scene.over.is_set():
+        asked.append(scene.load.extra(wanted))
+        if _comes_true(lambda: bool(_clinging(asked) & _run_in(scene, part)), ANOTHER_SECONDS):
+            return
 
-    def is_there() -> bool:
-        ids.update(job_id for one in asked if one.done() and not one.exception() for job_id in one.result())
-        children = scene.part(strike.fault).children()
-        return scene.over.is_set() or any(scene.witness.running().get(pid) in ids for pid in children)
 
-    _comes_true(is_there, CLING_SECONDS)
+def _clinging(asked: Sequence[Future[tuple[UUID, ...]]]) -> set[UUID]:
+    return {job_id for one in asked if one.done() and not one.exception() for job_id in one.result()}
+
+
+def _run_in(scene: Scene, part: Part) -> set[UUID]:
+    running = scene.witness.running()
+    return {running[pid] for pid in part.children() if pid in running}
 
 
 def pause(scene: Scene, strike: Strike) -> None:
