@@ -11,12 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from deploy.stack.home import ROOT
 from tests.chaos.ledger import fingerprint
-from tests.chaos.mix import Request, requests
+from tests.chaos.mix import Request, pauses, requests
 from tests.chaos.options import Options, parse
 from tests.chaos.run import BOUND_SECONDS, Interrupted, Run, schedule
 
@@ -76,6 +76,10 @@ def plan(options: Options) -> str:
     lines = [
         f"{fault.at:7.2f} s  {fault.kind:<28} {fault.where:<22} for {fault.seconds:5.2f} s  lot {fault.lot:.3f}"
         for fault in schedule(options)
+    ]
+    lines += [
+        f"{pause.at:7.2f} s  {'queue paused':<28} {pause.queue:<22} for {pause.seconds:5.2f} s"
+        for pause in takewhile(lambda one: one.at < options.seconds, pauses(options.seed))
     ]
     asked = list(islice(requests(options.seed, options.rate), int(options.seconds * options.rate)))
     asked = [request for request in asked if request.at < options.seconds]

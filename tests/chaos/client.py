@@ -123,6 +123,13 @@ class Client:
             path, method = f"/dead-letters/{job_id}", "DELETE"
         if call is Call.REPLAY:
             path, key = f"/dead-letters/{job_id}/replay", uuid.uuid4().hex
+        await self._carry_out(call, method, path, key, job_id=job_id)
+
+    async def govern(self, call: Call, queue: str) -> None:
+        """Pause a queue, or have it go on, and keep what was said to each try of it."""
+        await self._carry_out(call, "POST", f"/queues/{queue}/{call}", queue=queue)
+
+    async def _carry_out(self, call: Call, method: str, path: str, key: str | None = None, **about: Any) -> None:
         headers = {"Idempotency-Key": key} if key else {}
         for number in range(1, 1_000_000):
             sent_at = datetime.now(UTC)
@@ -130,11 +137,10 @@ class Client:
             told = _told(answer)
             said = _json(answer) if told["status"] is Status.ACKNOWLEDGED else {}
             entry = Operation(
-                **told,
+                **told | about,
                 call=call,
                 sent_at=sent_at,
                 key=key,
-                job_id=job_id,
                 state=said.get("state"),
                 new_job_id=UUID(said["id"]) if call is Call.REPLAY and "id" in said else None,
             )

@@ -24,6 +24,7 @@ from jobs.model import JobId
 from jobs.retry import CRASH_LIMIT
 from jobs.state import Event
 from tests.chaos.ledger import Entries, Operation, Submission, Wanted, read_ledger
+from tests.chaos.pauses import Paused, pauses
 from tests.chaos.recorder import Execution, Span, read_executions
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -170,6 +171,8 @@ class Life:
     executions: list[Execution] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    pauses: Sequence[Paused] = ()
+    """Of its queue."""
 
     @cached_property
     def drives(self) -> list[list[EventRow]]:
@@ -237,6 +240,7 @@ def read_history(
 def told_of(lives: Iterable[Life], entries: Entries, executions: Iterable[Execution]) -> Iterator[Life]:
     """Give each life what the ledger and the executions say of it. Jobs that only they know come last."""
     promises = _promises(entries)
+    paused = pauses(entries.operations)
     calls, runs = defaultdict(list), defaultdict(list)
     for operation in entries.operations:
         if operation.job_id:
@@ -247,6 +251,7 @@ def told_of(lives: Iterable[Life], entries: Entries, executions: Iterable[Execut
         life.promises = promises.pop(life.job_id, [])
         life.operations = calls.pop(life.job_id, [])
         life.executions = runs.pop(life.job_id, [])
+        life.pauses = paused.get(life.job.queue, ()) if life.job else ()
         yield life
     for job_id in sorted({*promises, *runs}):
         yield Life(job_id, executions=runs.get(job_id, []), promises=promises.get(job_id, []))

@@ -2,18 +2,16 @@
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from jobs.state import FINAL, Event, Outcome
 from tests.chaos.history import EventRow, Life, Terms
 from tests.chaos.invariant import Findings, Meaning, Register, RunFindings, of_a_job, of_the_run
+from tests.chaos.pauses import FOREVER
 
 LEASE_RAN_OUT: Final = "The lease ran out"
 """How upkeep's word on an attempt begins that nobody heard of for too long."""
-
-
-FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def _seconds(later: datetime, earlier: datetime) -> float:
@@ -73,6 +71,23 @@ def not_after_expiry(life: Life, terms: Terms) -> Findings:
         if event.name == Event.EXPIRE:
             early = _seconds(expires_at, event.at)
             yield f"expired {early:.3f} s early" if early > terms.clocks_apart_seconds else None
+
+
+@of_a_job("nothing-starts-while-paused")
+def nothing_starts_while_paused(life: Life, terms: Terms) -> Findings:
+    """No attempt starts at a job whose queue is paused, once whoever paused it was told so, until it is to go on.
+
+    A start that is under way while the pause is committed goes through.
+    """
+    if life.job is None:
+        return
+    apart = timedelta(seconds=terms.clocks_apart_seconds)
+    for paused_at, resumed_at in life.pauses:
+        since, until = paused_at + timedelta(seconds=terms.statement_seconds) + apart, resumed_at - apart
+        if life.job.created_at < until and (life.job.finished_at or FOREVER) > since:
+            begun = [one for one in life.attempts if since < one.started_at < until]
+            told = (f"attempt {one.number} began {_seconds(one.started_at, paused_at):.3f} s" for one in begun)
+            yield f"{', '.join(told)} after a pause" if begun else None
 
 
 @of_a_job("nothing-starts-after-an-end", Meaning.DOUBLING)

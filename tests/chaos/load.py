@@ -13,7 +13,7 @@ from uuid import UUID
 from jobs.state import FINAL, JobState
 from tests.chaos.client import Client, Flight
 from tests.chaos.ledger import Call, Ledger, Wanted
-from tests.chaos.mix import Request, Then, Wish, requests
+from tests.chaos.mix import Request, Then, Wish, pauses, requests
 
 AT_ONCE: Final = 64
 """Requests under way; when all hang the load is held up, and goes on at its rate afterwards."""
@@ -32,6 +32,7 @@ class Load:
         """Nothing is sent before `start`."""
         self._urls, self._key, self._ledger = urls, key, ledger
         self._requests = requests(seed, rate)
+        self._pauses = pauses(seed)
         self._ready = threading.Event()
         self._enough = asyncio.Event()
         self._operators: set[asyncio.Task[None]] = set()
@@ -91,6 +92,7 @@ class Load:
         room = asyncio.Semaphore(AT_ONCE)
         under_way: set[asyncio.Task[None]] = set()
         began = time.monotonic()
+        self._hire(self._pause_queues(began))
         for request in self._requests:
             await self._until(began + request.at)
             if self._enough.is_set():
@@ -140,6 +142,17 @@ class Load:
             return
         self.operations[then.call] += 1
         await self._client.operate(then.call, job_id)
+
+    async def _pause_queues(self, began: float) -> None:
+        """Pause a queue now and then, and have it go on, at the end of the load at the latest."""
+        for pause in self._pauses:
+            await self._until(began + pause.at)
+            if self._enough.is_set():
+                return
+            for call, seconds in ((Call.PAUSE, pause.seconds), (Call.RESUME, 0.0)):
+                self.operations[call] += 1
+                await self._client.govern(call, pause.queue)
+                await self._until(time.monotonic() + seconds)
 
     async def _has_failed(self, job_id: UUID) -> bool:
         """Wait until the job is in a final state, and tell whether it is a dead letter."""

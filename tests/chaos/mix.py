@@ -43,6 +43,20 @@ class Request:
     batch: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A queue that an operator pauses, and has go on some time later."""
+
+    at: float
+    """Seconds after the load began."""
+    queue: str
+    seconds: float
+
+
+PAUSED: Final = ("default", "bulk")
+"""Queues that are paused now and then. The third stays open: faults hand jobs in that must start at their time."""
+OPEN: Final = "critical"
+
 LARGEST_BATCH: Final = 20
 _BATCHES: Final = 0.12
 _DEAD_LETTERS: Final = (Call.REPLAY, Call.DISCARD, Call.RETRY)
@@ -73,6 +87,17 @@ def requests(seed: int, rate: float) -> Iterator[Request]:
         request = _request(seed, number, at)
         yield request
         at += len(request.wishes) / rate
+
+
+def pauses(seed: int) -> Iterator[Pause]:
+    """Yield pauses of queues without end, one after the other."""
+    rng = random.Random(f"pauses {seed}")
+    at = 0.0
+    while True:
+        at += rng.uniform(6.0, 16.0)
+        pause = Pause(round(at, 2), rng.choice(PAUSED), round(rng.uniform(3.0, 6.0), 2))
+        yield pause
+        at += pause.seconds
 
 
 def _request(seed: int, number: int, at: float) -> Request:

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from typing import Final
 
 from jobs import upkeep
 from jobs.database import transaction
@@ -10,6 +11,8 @@ from tests.chaos.ledger import Call
 from tests.chaos.stage import Stage, plot
 from tests.factories import BROKEN, failure, new_job, release, retry
 from tests.integration.jobs import scenes
+
+QUEUE: Final = "default"
 
 
 @plot()
@@ -30,6 +33,16 @@ def two_doorbells(stage: Stage) -> None:
         with stage.running(attempt):
             stage.release_due()
         stage.finish(attempt)
+
+
+@plot(drained=True)
+def a_doorbell_in_a_paused_queue(stage: Stage) -> None:
+    """A worker hears of a job while its queue is paused, and again when it goes on."""
+    (job,) = stage.submit(new_job(queue=QUEUE))
+    stage.govern(Call.PAUSE, QUEUE)
+    stage.carry_out(job)
+    stage.govern(Call.RESUME, QUEUE)
+    stage.carry_out(job)
 
 
 @plot()

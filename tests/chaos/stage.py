@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from jobs import control, upkeep
+from jobs import control, queues, upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import OutcomeUnknown, PenstockError, Unavailable
 from jobs.intake import Answer
@@ -105,6 +105,14 @@ class Stage:
         except PenstockError:
             status = Status.REFUSED
         self._ledger.write(Operation(call=call, status=status, sent_at=sent_at, job_id=job_id))
+
+    def govern(self, call: Call, queue: str) -> None:
+        """Pause a queue, or have it go on."""
+        sent_at = datetime.now(UTC)
+        with transaction(self.engine) as connection:
+            {Call.PAUSE: queues.pause, Call.RESUME: queues.resume}[call](connection, queue)
+        done = {"status": Status.ACKNOWLEDGED, "sent_at": sent_at, "answered_at": datetime.now(UTC)}
+        self._ledger.write(Operation(call=call, queue=queue, **done))
 
     def start(self, job_id: JobId, *, worker: str = "worker-1") -> Attempt | None:
         """Answer a doorbell of the job; None: there is nothing to start."""

@@ -148,6 +148,13 @@ def operated(call: Call, job_id: JobId, **facts: Any) -> Operation:
     return Operation(call=call, **given | facts)
 
 
+def governed(call: Call, *, at: float, takes: float = 0.0, queue: str = "default", **facts: Any) -> Operation:
+    """Return a call about a queue that was made so many seconds after dawn, and acknowledged."""
+    sent_at = DAWN + timedelta(seconds=at)
+    given: dict[str, Any] = {"status": Status.ACKNOWLEDGED, "answered_at": sent_at + timedelta(seconds=takes)}
+    return Operation(call=call, sent_at=sent_at, queue=queue, **given | facts)
+
+
 def key_row(key: str, *ids: JobId) -> KeyRow:
     """Return an idempotency key that keeps these receipts."""
     return KeyRow("default", key, [[str(job_id)] for job_id in ids])

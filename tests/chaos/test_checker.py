@@ -15,6 +15,7 @@ from tests.chaos.tales import (
     UNKNOWN_ID,
     Tale,
     acknowledged,
+    governed,
     judged,
     key_row,
     operated,
@@ -82,6 +83,14 @@ def replayed(*keys: str, times: int = 1) -> Report:
     return judged(DONE, *(Tale(replay_of=DONE.id) for _ in range(times)), ledger=calls, has_ledger=True)
 
 
+def started_while_paused(resumed: float | None) -> Report:
+    """Return what is said of a job that starts a second after its queue is paused, which goes on after so many."""
+    job = Tale().start().succeed()
+    pause = governed(Call.PAUSE, at=0.0)
+    calls = [pause] if resumed is None else [pause, governed(Call.RESUME, at=resumed)]
+    return judged(job, ledger=calls, statement_seconds=0.1)
+
+
 #: For each invariant: a legal history, and one that breaks it.
 CASES: dict[str, tuple[Report, Report]] = {
     "no-orphans": (judged(DONE), judged(replace(DONE.life(), job=None))),
@@ -121,6 +130,7 @@ CASES: dict[str, tuple[Report, Report]] = {
         judged(Tale(expires_at=DAWN + HOUR).start().succeed()),
         judged(Tale(expires_at=DAWN + HOUR).wait(3660).start().succeed()),
     ),
+    "nothing-starts-while-paused": (started_while_paused(resumed=0.5), started_while_paused(resumed=None)),
     "nothing-starts-after-an-end": (
         judged(Tale().start().end(Event.CANCEL, Outcome.CANCELLED).redrive().start().succeed()),
         judged(Tale().move(Event.CANCEL).start()),

@@ -11,6 +11,7 @@ from jobs.state import JobState
 from tests.chaos.faults.proof import LOOK_EVERY, OutOfMemory, is_stopped, was_killed
 from tests.chaos.faults.scene import MEET_SECONDS, Scene, Strike, Touches, left_to_upkeep, nothing, run_by
 from tests.chaos.ledger import Wanted
+from tests.chaos.mix import OPEN
 from tests.chaos.parts import Part
 from tests.chaos.schedule import Kind
 from tests.chaos.unwanted import fence_seconds
@@ -88,7 +89,9 @@ def have_it_cling(scene: Scene, strike: Strike) -> None:
     """Have the worker run a function that heeds nothing, and goes on long after the fault unless somebody ends it."""
     part = scene.part(strike.fault)
     seconds = strike.fault.seconds + 2 * fence_seconds(scene.plant.lease_seconds)
-    wanted = Wanted(task="chaos.clings", payload={"seconds": round(seconds, 1), "worker": part.name}, priority=9)
+    wanted = Wanted(
+        task="chaos.clings", payload={"seconds": round(seconds, 1), "worker": part.name}, queue=OPEN, priority=9
+    )
     asked: list[Future[tuple[UUID, ...]]] = []
     deadline = time.monotonic() + CLING_SECONDS
     while time.monotonic() < deadline and not scene.over.is_set():
@@ -146,7 +149,7 @@ def run_out_of_memory(scene: Scene, strike: Strike) -> None:
     memory = scene.plant.memory[strike.fault.target]
     how = "killed by its cgroup" if memory.kills else "MemoryError by RLIMIT_AS"
     proof = OutOfMemory(scene.plant.memory.values(), scene.tables, scene.witness)
-    wanted = Wanted(task="chaos.grows", payload={"megabytes": memory.beyond_megabytes}, priority=9)
+    wanted = Wanted(task="chaos.grows", payload={"megabytes": memory.beyond_megabytes}, queue=OPEN, priority=9)
     try:
         ids = scene.load.extra(wanted).result(strike.fault.seconds)
     except TimeoutError:
