@@ -75,6 +75,7 @@ def test_its_checker_had_something_to_check(told: dict[str, Any]) -> None:
     facts = told["checker"]["facts"]
 
     assert min(facts[name] for name in ("acknowledged-kept", "one-completion", "drained", "success-was-run")) > 100
+    assert facts["nothing-starts-while-paused"] > 0
 
 
 def test_an_interrupted_run_ends_everything_that_it_has_started(tmp_path: Path, scratch: Path) -> None:
