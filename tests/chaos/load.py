@@ -33,6 +33,7 @@ class Load:
         self._urls, self._key, self._ledger = urls, key, ledger
         self._requests = requests(seed, rate)
         self._pauses = pauses(seed)
+        self._paused: list[tuple[str, datetime, datetime]] = []
         self._ready = threading.Event()
         self._enough = asyncio.Event()
         self._operators: set[asyncio.Task[None]] = set()
@@ -84,6 +85,11 @@ class Load:
     def oddities(self) -> list[str]:
         """Answers that no client should ever get."""
         return self._client.oddities
+
+    def paused_seconds(self, queue: str, since: datetime, until: datetime) -> float:
+        """Return for how long between these instants the queue may have been paused."""
+        spans = [(max(since, begun), min(until, over)) for name, begun, over in self._paused if name == queue]
+        return sum(max(0.0, (over - begun).total_seconds()) for begun, over in spans)
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -149,10 +155,12 @@ class Load:
             await self._until(began + pause.at)
             if self._enough.is_set():
                 return
+            since = datetime.now(UTC)
             for call, seconds in ((Call.PAUSE, pause.seconds), (Call.RESUME, 0.0)):
                 self.operations[call] += 1
                 await self._client.govern(call, pause.queue)
                 await self._until(time.monotonic() + seconds)
+            self._paused.append((pause.queue, since, datetime.now(UTC)))
 
     async def _has_failed(self, job_id: UUID) -> bool:
         """Wait until the job is in a final state, and tell whether it is a dead letter."""

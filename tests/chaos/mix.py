@@ -92,12 +92,11 @@ def requests(seed: int, rate: float) -> Iterator[Request]:
 def pauses(seed: int) -> Iterator[Pause]:
     """Yield pauses of queues without end, one after the other."""
     rng = random.Random(f"pauses {seed}")
-    at = 0.0
+    at = rng.uniform(4.0, 12.0)
     while True:
-        at += rng.uniform(6.0, 16.0)
         pause = Pause(round(at, 2), rng.choice(PAUSED), round(rng.uniform(3.0, 6.0), 2))
         yield pause
-        at += pause.seconds
+        at += pause.seconds + rng.uniform(10.0, 20.0)
 
 
 def _request(seed: int, number: int, at: float) -> Request:

@@ -8,7 +8,7 @@ Each kind has a bound. Who went on later than that after the end of the fault, o
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -35,10 +35,21 @@ LINE_SECONDS: Final = 30.0
 """What stood in a line may wait so much longer."""
 TURNS: Final = 10.0
 """Jobs a second that run even on a machine with much else to do: what stood in a line may wait for those before it."""
+AFTER_A_PAUSE: Final = 2.0
+"""Times that its queue was paused, by which a job may go on later: meanwhile a line grew, of who was more urgent."""
 PASSED_BY: Final = 100
 """Later jobs of the same queue, no more urgent, that may begin before one that stood in a line and is late.
 
 On a machine that cannot keep up the least urgent wait until the load is over; who was forgotten is passed by by all."""
+
+
+PausedSeconds = Callable[[str, datetime, datetime], float]
+"""For how long a queue was paused between two instants."""
+
+
+def never_paused(_queue: str, _since: datetime, _until: datetime) -> float:
+    """Return 0: nobody paused anything."""
+    return 0.0
 
 
 def bound(kind: Kind, lease_seconds: float) -> float:
@@ -78,14 +89,14 @@ class Waited(NamedTuple):
     """The job, when it stood in a line."""
 
 
-def felt(strike: Strike, tables: Tables, lease_seconds: float) -> Felt:
+def felt(strike: Strike, tables: Tables, lease_seconds: float, paused_seconds: PausedSeconds = never_paused) -> Felt:
     """Return how long the fault was felt, as the table of events and the clients tell."""
     found = Felt(strike, bound=bound(strike.fault.kind, lease_seconds))
     if strike.at is None:
         return found
     seen = [*strike.touched, *strike.waiting]
     went_on = tables.progress(seen, WENT_ON)
-    waited = _waited(strike, strike.at, seen, went_on)
+    waited = _waited(strike, strike.at, seen, went_on, paused_seconds)
     found.seconds = [one.seconds for one in waited if one.seconds is not None]
     found.stuck = len(waited) - len(found.seconds)
     found.late = list(_late(strike, strike.at, waited, strike.lasted + found.bound, tables))
@@ -110,15 +121,22 @@ def _waits_its_turn(one: Waited, at: datetime, most: float, tables: Tables) -> b
     return tables.passed_by(one.in_line, since, until) <= PASSED_BY
 
 
-def _waited(strike: Strike, at: datetime, seen: Sequence[Due], went_on: Mapping[UUID, datetime]) -> list[Waited]:
+def _waited(
+    strike: Strike,
+    at: datetime,
+    seen: Sequence[Due],
+    went_on: Mapping[UUID, datetime],
+    paused_seconds: PausedSeconds,
+) -> list[Waited]:
     line = LINE_SECONDS + sum(due.state != JobState.RUNNING for due in seen) / TURNS
     waited = []
     for due in seen:
         seconds = _since(at, went_on.get(due.id))
+        paused = AFTER_A_PAUSE * paused_seconds(due.queue, at, went_on.get(due.id, at))
         if due.state == JobState.RUNNING:
-            waited.append(Waited(f"job {due.id}", seconds))
+            waited.append(Waited(f"job {due.id}", seconds, paused))
         else:
-            waited.append(Waited(f"job {due.id}", seconds, line, due.id))
+            waited.append(Waited(f"job {due.id}", seconds, line + paused, due.id))
     requests = strike.flights
     return waited + [
         Waited(f"a request for {one.jobs} jobs to {one.api}", _since(at, one.answered_at)) for one in requests

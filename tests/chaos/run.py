@@ -170,7 +170,9 @@ class Run:
             versions=versions() | self.plant.versions(),
             setup=self._setup(),
             checked=checked,
-            felt=[felt(strike, self._tables, self._options.lease_seconds) for strike in strikes],
+            felt=[
+                felt(strike, self._tables, self._options.lease_seconds, self._load.paused_seconds) for strike in strikes
+            ],
             submitted=self._load.submitted,
             answers=dict(self._load.answers.most_common()),
             operations=dict(self._load.operations),

@@ -32,6 +32,7 @@ class Due:
     """How many events it had: the number of the last."""
     overdue: bool
     """It waits for upkeep: its lease ran out, its time has come, or no doorbell speaks of it."""
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Snapshot:
 _DUE: Final = """
     SELECT id, state, worker, rung_at IS NOT NULL, event_count,
            state IN ('scheduled', 'retrying') OR (state = 'queued' AND rung_at IS NULL)
-           OR (state = 'running' AND lease_expires_at < clock_timestamp())
+           OR (state = 'running' AND lease_expires_at < clock_timestamp()),
+           queue
       FROM jobs
      WHERE state IN ('queued', 'running') OR (state IN ('scheduled', 'retrying') AND run_at <= clock_timestamp())
 """

@@ -25,7 +25,7 @@ LEGEND: Final = (
     "Touched: in flight in what was struck. Waiting: all others that could have run and did not yet. Longest: how "
     "long one lasted. Recovery: from the blow until a job had its next start or its end, and a request its answer. "
     "Bound: by when that must be, counted from the end of the fault; a job that stood in a line has 30 s more, and a "
-    "tenth of a second for each that stood there."
+    "tenth of a second for each that stood there; one whose queue was paused meanwhile, twice that time."
 )
 SHOWN: Final = 20
 LEAST_OF_JOBS: Final = 0.25

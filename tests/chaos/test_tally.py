@@ -73,7 +73,7 @@ class Told:
 
 def due(state: str = "queued") -> Due:
     """A job that runs or could."""
-    return Due(uuid.uuid4(), state, None, rung=True, told=1, overdue=False)
+    return Due(uuid.uuid4(), state, None, rung=True, told=1, overdue=False, queue="default")
 
 
 def test_a_fault_is_felt_until_the_last_job_and_request_went_on() -> None:
@@ -124,6 +124,19 @@ def test_a_job_that_goes_on_later_than_its_bound_is_named(
     assert [f"job {job.id} went on" in late and "kill_api api-1 at 2 s" in late for late in found.late] == [
         True
     ] * is_late
+
+
+@pytest.mark.parametrize(("queue", "is_late"), [("default", False), ("bulk", True)])
+def test_a_job_of_a_paused_queue_has_the_longer(queue: str, *, is_late: bool) -> None:
+    job = due("running")
+    known = Told({job.id: AT + timedelta(seconds=LASTED + BOUND + 5)})
+
+    def paused_seconds(asked: str, since: datetime, until: datetime) -> float:
+        return min(3.0, (until - since).total_seconds()) if asked == queue else 0.0
+
+    found = felt(strike(touched=[job]), known, LEASE, paused_seconds)  # type: ignore[arg-type]  # as above
+
+    assert bool(found.late) is is_late
 
 
 def test_a_job_that_only_waits_for_its_turn_is_not_late() -> None:
