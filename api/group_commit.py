@@ -19,7 +19,7 @@ from api.pace import Pace
 from api.patience import PATIENCE
 from api.problems import BacklogFull, Overloaded
 from jobs import intake
-from jobs.database import is_collision, is_held, transaction
+from jobs.database import is_collision, is_held, is_passing, transaction
 from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError, Unavailable
 from jobs.failpoints import passed, reached
 from jobs.intake import Answer
@@ -82,7 +82,7 @@ def _was_committed(engine: Engine, answers: Sequence[Answer]) -> bool:
     except DatabaseUnavailable as error:
         raise OutcomeUnknown from error
     except DBAPIError as error:
-        if is_collision(error):  # it does not end, and we cannot wait for ever
+        if is_passing(error):  # it does not end, and we cannot wait for ever
             raise OutcomeUnknown from error
         raise
 
