@@ -4,11 +4,12 @@ Stock Celery 5.7 ends, or loops for ever, on messages that it cannot take apart:
 one dies of it in turn. Here whatever cannot be read is buried in the queue's dead letter queue.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Final
 
 import structlog
-from amqp.exceptions import NotFound
+from amqp.exceptions import ChannelError, NotFound
 from celery.utils.threads import bound_open_broker_sockets  # type: ignore[attr-defined]  # the stubs are older
 from celery.worker.consumer import Consumer
 from redis.exceptions import ResponseError
@@ -36,6 +37,18 @@ DELAYED_DELIVERY: Final = "celery.worker.consumer.delayed_delivery:DelayedDelive
 """A delayed job waits in PostgreSQL."""
 
 
+def _run(loop: Callable[..., None], *args: Any) -> None:
+    """Run Celery's event loop. Raises `ConnectionResetError` when RabbitMQ closes the channel: the next one is well.
+
+    It does so to a worker that holds a doorbell for longer than its `consumer_timeout`, half an hour: one of low
+    priority, say, behind others that keep coming. By now the queues are declared; what is refused there is for good.
+    """
+    try:
+        loop(*args)
+    except ChannelError as error:
+        raise ConnectionResetError(f"The broker closed the channel: {error}") from error
+
+
 class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stubs miss what we need
     """Celery's consumer, for messages that may be anything."""
 
@@ -55,6 +68,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         """
         super().__init__(*args, **kwargs)
         self.connection_errors = (*self.connection_errors, NotFound, ResponseError)
+        self.loop = partial(_run, self.loop)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Return `conn`, connected, however long that takes."""

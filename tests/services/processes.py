@@ -25,6 +25,14 @@ class Processes:
     client: httpx.Client
     home: Path
     """Where each writes its log."""
+    worker: LocalProcess
+    beat: LocalProcess
+
+    def submit(self, task: str, *, priority: int = 5, **payload: object) -> str:
+        """Return the id of a new job."""
+        answer = self.client.post("/jobs", json={"task": task, "payload": payload, "priority": priority})
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        return str(answer.json()["id"])
 
     def logs(self) -> str:
         """Return all that they have written."""
@@ -52,7 +60,7 @@ def all_processes(home: Path, database_url: str, broker_url: str, **own: object)
         for process in others:
             process.ready()
         with httpx.Client(base_url=f"{api.url}/api/v1", headers=headers, timeout=60, trust_env=False) as client:
-            yield Processes(api, engine, key, client, home)
+            yield Processes(api, engine, key, client, home, *others)
     finally:
         for process in others:
             process.teardown()
