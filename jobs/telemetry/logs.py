@@ -9,9 +9,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TextIO
 
 import psycopg
 import pydantic_core
@@ -45,6 +45,24 @@ class LogSettings(Settings):
     ] = "auto"
 
 
+class Output:
+    """Where lines go; those that cannot be written are lost. A full disk, or a reader that left, ends no work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream`."""
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write `text`, if that is possible."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, if that is possible."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(settings: LogSettings, *, role: str) -> None:
     """Send everything, the standard library's lines too, through one chain to standard error."""
     readable = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -59,15 +77,16 @@ def configure(settings: LogSettings, *, role: str) -> None:
         if readable
         else [_with_traceback, structlog.processors.JSONRenderer(serializer=_as_json)]
     )
+    output = Output(sys.stderr)
     # Our own lines skip the standard library: its records and handlers cost more than the rest of the line.
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(output),  # type: ignore[arg-type]  # all that it uses of a file
         cache_logger_on_first_use=False,
     )
-    output = logging.StreamHandler(sys.stderr)
-    output.setFormatter(
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
@@ -76,7 +95,7 @@ def configure(settings: LogSettings, *, role: str) -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     root = logging.getLogger()
-    root.handlers[:] = [output]
+    root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
 
 

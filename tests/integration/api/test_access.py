@@ -6,10 +6,13 @@ from statistics import median
 import httpx
 import pytest
 
+from api.security import REMEMBERED_FOR
+from deploy.stack.postgres import PostgresServer
 from jobs import keys
 from jobs.database import transaction
 from tests.integration.api.problems import problem
-from tests.services.api import Api, Person
+from tests.services.api import Api, Person, running_api
+from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
 ID = "01890000-0000-7000-8000-000000000000"
@@ -130,6 +133,28 @@ def test_a_new_key_works_at_once_though_it_was_refused_before(api: Api, person: 
         assert person.get("/tasks", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
 
     assert api.person(person.tenant).get("/tasks").status_code == 200
+
+
+def test_where_keys_cannot_be_looked_up_only_those_of_a_moment_ago_open_and_none_is_called_wrong(
+    postgres_server: PostgresServer, database_url: str, broker_url: str
+) -> None:
+    with (
+        Proxy("127.0.0.1", postgres_server.port) as proxy,
+        running_api(proxy.through(database_url), broker_url, direct_url=database_url) as api,
+    ):
+        known, new = api.person(), api.person()
+        stranger = {"Authorization": f"Bearer {with_other_secret(known.key)}"}
+        assert known.get("/tasks").status_code == 200
+        proxy.refuse()
+
+        assert known.get("/tasks").status_code == 200
+        problem(new.get("/tasks"), 503, "database-unavailable")
+        problem(known.get("/tasks", headers=stranger), 503, "database-unavailable")
+        eventually(lambda: known.get("/tasks").status_code == 503, REMEMBERED_FOR + 10, "the key is forgotten")
+
+        proxy.heal()
+        assert {person.get("/tasks").status_code for person in (known, new)} == {200}
+        problem(known.get("/tasks", headers=stranger), 401, "unauthorized")
 
 
 def test_operators_need_no_key(api: Api) -> None:
