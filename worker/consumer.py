@@ -58,6 +58,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         default_steps: ClassVar = [step for step in Consumer.Blueprint.default_steps if step != DELAYED_DELIVERY]
 
     connection_errors: tuple[type[BaseException], ...]
+    loop: Callable[..., None]
     _refusal: BaseException | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
