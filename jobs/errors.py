@@ -25,6 +25,7 @@
     ├── Unavailable                   a dependency is away; come back later
     │   ├── DatabaseUnavailable
     │   │   └── OutcomeUnknown        it went away while it committed
+    │   ├── SchemaHeld                a migration waits for a table that somebody holds
     │   └── BrokerUnavailable
     └── ConfigurationError            the process must not start like this
 
@@ -159,6 +160,10 @@ class DatabaseUnavailable(Unavailable):
 
 class OutcomeUnknown(DatabaseUnavailable):
     """PostgreSQL went away while it committed: look, or ask again with the same Idempotency-Key, to know."""
+
+
+class SchemaHeld(Unavailable):
+    """Somebody holds a table that the migration needs; what it did before that stands."""
 
 
 class BrokerUnavailable(Unavailable):

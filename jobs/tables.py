@@ -155,7 +155,9 @@ Index("jobs_by_task", jobs.c.tenant, jobs.c.task, jobs.c.id)
 Index("jobs_by_tag", jobs.c.tags, postgresql_using="gin", postgresql_where=text("tags <> '{}'"))
 
 # No foreign keys from here to jobs: the rows are only ever written by the statement that moves the job,
-# the check costs more than the insert, and a month of history must be droppable as one partition.
+# the check costs more than the insert, and a month of history must be droppable as one partition (`jobs.partitions`).
+_BY_MONTH: Final = "RANGE (job_id)"
+
 attempts = Table(
     "attempts",
     metadata,
@@ -169,6 +171,7 @@ attempts = Table(
     CheckConstraint("number >= 1", name="numbered_from_one"),
     CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="outcome_when_finished"),
     CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', Outcome)}", name="outcome_is_known"),
+    postgresql_partition_by=_BY_MONTH,
 )
 
 events = Table(
@@ -181,6 +184,7 @@ events = Table(
     Column("state", Text, nullable=False, comment="the job's state after the event"),
     Column("attempt", Integer, nullable=False),
     Column("facts", JSONB),
+    postgresql_partition_by=_BY_MONTH,
 )
 
 job_logs = Table(
@@ -195,6 +199,7 @@ job_logs = Table(
     Column("facts", JSONB),
     Column("bytes", Integer, nullable=False, comment="what it counts against the bound of its job"),
     CheckConstraint(_one_of("level", Level), name="level_is_known"),
+    postgresql_partition_by=_BY_MONTH,
 )
 
 idempotency_keys = Table(

@@ -24,9 +24,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.failpoints import passed, reached
 from jobs.model import PRIORITIES, Doorbell, JobId, id_after
+from jobs.partitions import HISTORY, deletion
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
-from jobs.tables import DUE, EXPIRING, LEASED, RUNG, UNRUNG, attempts, events, idempotency_keys, job_logs, jobs
+from jobs.tables import DUE, EXPIRING, LEASED, RUNG, UNRUNG, attempts, idempotency_keys, jobs
 from jobs.transitions import NO_LEASE, TELLING, may, move, moved_to, told
 
 BATCH: Final = 500
@@ -221,19 +222,10 @@ def seconds_until_due(connection: Connection) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-#: Everything that goes with a job, the job itself last.
-_OF_A_JOB: Final = (
-    (job_logs, job_logs.c.job_id),
-    (events, events.c.job_id),
-    (attempts, attempts.c.job_id),
-    (jobs, jobs.c.id),
-)
-
-
 def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int:
-    """Delete finished jobs older than `keep`, with their history, and return how many.
+    """Delete finished jobs older than `keep` and return how many; dead letters that nobody has closed are kept.
 
-    Dead letters that nobody has closed are kept.
+    Their history goes with them, or with its month (`jobs.partitions`), and cannot be read until then.
     """
     until = connection.scalars(select(_now - literal(keep, Interval))).one()
     old = (
@@ -250,9 +242,10 @@ def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int
     )
     ids = list(connection.scalars(old))
     if ids:
-        for table, column in _OF_A_JOB:
+        deletions = [deletion(history, ids, keep) for history in HISTORY]
+        for statement in (*deletions, delete(jobs).where(jobs.c.id.in_(ids))):
             reached("upkeep.prune.delete")
-            connection.execute(delete(table).where(column.in_(ids)))
+            connection.execute(statement)
             passed("upkeep.prune.delete")
     return len(ids)
 

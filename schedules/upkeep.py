@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from jobs import census, registry, upkeep
+from jobs import census, partitions, registry, upkeep
 from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
 from jobs.planning import history, store
@@ -31,6 +31,7 @@ PRUNE_EVERY: Final = 60.0
 PRUNE_AGAIN_AFTER: Final = 5.0
 """Seconds after which a step that failed is tried again."""
 ADD_UP_EVERY: Final = 1.0
+ROLL_EVERY: Final = 300.0
 KEEP_WORKERS: Final = timedelta(days=7)
 """For how long a worker that is gone is remembered."""
 _SHORTEST_PAUSE: Final = 0.01
@@ -65,6 +66,7 @@ class Upkeep:
             full = self._move()
             full |= self._add_up()
             full |= self._clean()
+            self._roll()
             pause = _SHORTEST_PAUSE if full else self._until_next_due()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="upkeep")
@@ -113,6 +115,14 @@ class Upkeep:
         if full:
             del self._last["prune"]  # the rest at once, between the other steps
         return full
+
+    def _roll(self) -> None:
+        """See to the months by which history is kept."""
+        if not self._is_time("partitions", ROLL_EVERY):
+            return
+        made, dropped = partitions.roll(self._engine, timedelta(days=self._settings.keep_finished_days))
+        tell(self._instruments, "make_partitions", made)
+        tell(self._instruments, "drop_partitions", dropped)
 
     def _prune(self) -> bool:
         keep = timedelta(days=self._settings.keep_finished_days)

@@ -22,6 +22,7 @@ from deploy.stack.server import write_private
 from jobs import keys, migrations
 from jobs.database import DatabaseSettings, open_engine, reading, transaction
 from jobs.environment import FILE_SUFFIX
+from jobs.errors import SchemaHeld
 from jobs.misconfiguration import told
 from jobs.model import DEFAULT_TENANT
 
@@ -79,6 +80,10 @@ def migrate(
 def _upgrade(engine: Engine) -> None:
     try:
         migrations.upgrade(engine)
+    except SchemaHeld as error:
+        raise CommandError(
+            str(error), cure="`pg_stat_activity` shows the longest transaction; end it and run this again."
+        ) from None
     except AlembicError as error:
         raise CommandError(
             f"{error}.", cure="The database was made by another release; use that one's `penstock migrate`."

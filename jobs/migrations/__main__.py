@@ -5,7 +5,7 @@ import sys
 from pydantic import ValidationError
 
 from jobs.database import DatabaseSettings, open_engine
-from jobs.errors import PenstockError
+from jobs.errors import PenstockError, SchemaHeld
 from jobs.migrations import current, head, upgrade
 
 
@@ -20,6 +20,9 @@ def main() -> int:
             "DATABASE_URL is missing or not a PostgreSQL URL; set it to postgresql://user@host:5432/name\n"
         )
         return 2
+    except SchemaHeld as error:
+        sys.stderr.write(f"{error} pg_stat_activity shows the longest transaction; end it and run this again.\n")
+        return 1
     except PenstockError as error:
         sys.stderr.write(f"{error} Check DATABASE_URL and that PostgreSQL is up.\n")
         return 1

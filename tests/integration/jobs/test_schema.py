@@ -100,7 +100,9 @@ def test_of_several_that_upgrade_at_once_one_does_the_work(empty_url: str, empty
 
 def test_the_schema_is_what_the_tables_say(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        options = {"compare_type": True, "compare_server_default": True}
+        options |= {"include_name": migrations.without_partitions(connection)}
+        context = MigrationContext.configure(connection, opts=options)
 
         assert compare_metadata(context, metadata) == []
 
@@ -115,17 +117,23 @@ def test_indexes_and_checks_are_told_alike_by_the_migration_and_the_tables(
 
 
 def described(engine: Engine) -> set[tuple[str, ...]]:
-    """Return every index, constraint and comment as PostgreSQL itself puts it."""
+    """Return every index, constraint, column and partition key as PostgreSQL itself puts it, partitions left out."""
     query = text("""
-        SELECT 'index', indexname, indexdef FROM pg_indexes
-         WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+        WITH ours AS (
+            SELECT oid, oid::regclass::text AS name FROM pg_class
+            WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+              AND relname <> 'alembic_version'
+        )
+        SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+          FROM pg_index JOIN ours ON ours.oid = indrelid
         UNION ALL
-        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-         WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'
+        SELECT name, conname, pg_get_constraintdef(pg_constraint.oid) FROM pg_constraint JOIN ours ON ours.oid = conrelid
+         WHERE contype <> 'n'
         UNION ALL
-        SELECT attrelid::regclass::text, attname, coalesce(col_description(attrelid, attnum), '') FROM pg_attribute
-         WHERE attrelid IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace)
-           AND attnum > 0 AND attrelid::regclass::text <> 'alembic_version'""")
+        SELECT name, attname, concat(format_type(atttypid, atttypmod), attnotnull, col_description(attrelid, attnum))
+          FROM pg_attribute JOIN ours ON ours.oid = attrelid WHERE attnum > 0 AND NOT attisdropped
+        UNION ALL
+        SELECT name, 'partitioned', coalesce(pg_get_partkeydef(oid), '') FROM ours""")
     with engine.connect() as connection:
         return {tuple(row) for row in connection.execute(query)}
 
