@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -33,11 +33,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from jobs.database import reading, transaction
+from jobs.database import transaction
 from jobs.model import JobId, id_before
 from jobs.tables import attempts, events, job_logs, jobs
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 HISTORY: Final[tuple[Table, ...]] = (job_logs, events, attempts)
 
@@ -97,20 +99,19 @@ def roll(engine: Engine, keep: timedelta) -> Rolled:
     """
     made = dropped = 0
     for history in HISTORY:
-        made += _tried(engine, history, partial(make_ahead, history=history))
-        with reading(engine) as connection:
-            old = old_parts(connection, history, keep)
-        dropped += sum(_tried(engine, history, partial(drop, history=history, part=part)) for part in old)
+        made += _tried(engine, history, partial(make_ahead, history=history)) or 0
+        for part in _tried(engine, history, partial(old_parts, history=history, keep=keep)) or ():
+            dropped += _tried(engine, history, partial(drop, history=history, part=part)) or 0
     return Rolled(made, dropped)
 
 
-def _tried(engine: Engine, history: Table, change: Callable[[Connection], int]) -> int:
+def _tried(engine: Engine, history: Table, step: Callable[[Connection], T]) -> T | None:
     try:
         with transaction(engine) as connection:
-            return change(connection)
+            return step(connection)
     except DBAPIError as error:
         log.warning("partitions_not_changed", table=history.name, reason=type(error.orig).__name__)
-        return 0
+        return None
 
 
 def default_of(history: Table) -> TableClause:
@@ -160,7 +161,9 @@ def _make(connection: Connection, history: Table, month: Part) -> int:
 
 
 def old_parts(connection: Connection, history: Table, keep: timedelta) -> list[Part]:
-    """Return the partitions of which every job was submitted longer than `keep` ago."""
+    """Return the partitions of which every job was submitted more than `keep` ago; none while another is at it."""
+    if not _may_change(connection):
+        return []
     until = id_before(_now(connection) - keep)
     return [part for part in parts_of(connection, history) if part.ends <= until]
 

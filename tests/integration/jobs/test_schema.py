@@ -100,7 +100,7 @@ def test_of_several_that_upgrade_at_once_one_does_the_work(empty_url: str, empty
 
 def test_the_schema_is_what_the_tables_say(engine: Engine) -> None:
     with engine.connect() as connection:
-        options = {"compare_type": True, "compare_server_default": True}
+        options: dict[str, Any] = {"compare_type": True, "compare_server_default": True}
         options |= {"include_name": migrations.without_partitions(connection)}
         context = MigrationContext.configure(connection, opts=options)
 
@@ -127,8 +127,8 @@ def described(engine: Engine) -> set[tuple[str, ...]]:
         SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid)
           FROM pg_index JOIN ours ON ours.oid = indrelid
         UNION ALL
-        SELECT name, conname, pg_get_constraintdef(pg_constraint.oid) FROM pg_constraint JOIN ours ON ours.oid = conrelid
-         WHERE contype <> 'n'
+        SELECT name, conname, pg_get_constraintdef(pg_constraint.oid)
+          FROM pg_constraint JOIN ours ON ours.oid = conrelid WHERE contype <> 'n'
         UNION ALL
         SELECT name, attname, concat(format_type(atttypid, atttypmod), attnotnull, col_description(attrelid, attnum))
           FROM pg_attribute JOIN ours ON ours.oid = attrelid WHERE attnum > 0 AND NOT attisdropped
