@@ -11,7 +11,7 @@ from api.schemas import Readiness as View
 from jobs import registry
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
-from jobs.migrations import head
+from jobs.migrations import head, suits
 from tasks.topology import transport_options
 
 REMEMBERED_FOR: Final = 1.0
@@ -71,9 +71,9 @@ class Readiness:
                 alive = registry.count_alive(connection) if found else None
         except DatabaseUnavailable:
             return Dependency(ok=False, detail="does not answer"), Dependency(ok=False, detail="unknown"), None
-        current = found == self._head
-        detail = None if current else f"is at {found or 'nothing'}, needs {self._head}: run penstock migrate"
-        return Dependency(ok=True), Dependency(ok=current, detail=detail), alive
+        fits = suits(found, self._head)
+        detail = None if fits else f"is at {found or 'nothing'}, needs {self._head}: run penstock migrate"
+        return Dependency(ok=True), Dependency(ok=fits, detail=detail), alive
 
     def _look_at_broker(self) -> Dependency:
         now = time.monotonic()

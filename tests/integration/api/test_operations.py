@@ -111,6 +111,17 @@ def test_a_schema_that_is_not_ours_is_told_with_its_cure(
     assert "penstock migrate" in schema["detail"]
 
 
+def test_an_api_serves_on_the_schema_of_a_later_release(database_url: str, broker_url: str) -> None:
+    with running_api(database_url, broker_url) as api:
+        person = api.person()
+        with transaction(api.engine) as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+        answer = person.http.get("/ready")
+
+    assert (answer.status_code, answer.json()["dependencies"]["schema"]["ok"]) == (200, True)
+
+
 def test_a_broker_that_cannot_be_reached_is_named_without_its_password(database_url: str) -> None:
     for url in ("redis://:sesame@127.0.0.1:9/0", "amqp://guest:sesame@127.0.0.1:9//"):
         with running_api(database_url, url) as api:
