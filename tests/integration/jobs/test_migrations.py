@@ -276,5 +276,5 @@ def test_a_statement_that_keeps_the_rules_passes(statement: str) -> None:
     ("found", "fits"),
     [("0007", True), ("0008", True), ("0006", False), (None, False), ("old", False), ("99999", False)],
 )
-def test_a_release_works_on_its_own_schema_and_on_later_ones(found: str | None, fits: bool) -> None:  # noqa: FBT001 - what is expected
+def test_a_release_works_on_its_own_schema_and_on_later_ones(found: str | None, fits: bool) -> None:
     assert migrations.suits(found, "0007") is fits

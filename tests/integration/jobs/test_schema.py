@@ -116,6 +116,17 @@ def test_indexes_and_checks_are_told_alike_by_the_migration_and_the_tables(
     assert len(described(engine)) > 100
 
 
+def test_the_triggers_are_those_of_the_census(engine: Engine) -> None:
+    query = text("""
+        SELECT tgrelid::regclass::text, tgname, tgfoid::regproc::text, tgenabled::text FROM pg_trigger
+        WHERE NOT tgisinternal""")
+    with engine.connect() as connection:
+        found = {tuple(row) for row in connection.execute(query)}
+
+    names = [f"census_{moves}" for moves in ("insert", "update", "delete")]
+    assert found == {("jobs", name, name, "O") for name in names}
+
+
 def described(engine: Engine) -> set[tuple[str, ...]]:
     """Return every index, constraint, column and partition key as PostgreSQL itself puts it, partitions left out."""
     query = text("""
