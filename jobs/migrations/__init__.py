@@ -19,14 +19,17 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobs.database import is_held, is_outage, transaction
+from jobs.database import is_collision, is_outage, transaction
 from jobs.errors import DatabaseUnavailable, SchemaHeld
 from jobs.link import Link
 
 log = structlog.get_logger()
 
-LOCK_SECONDS: Final = 2.0
-"""For how long a revision waits for a table, and everybody who wants that table behind it."""
+LOCK_SECONDS: Final = 0.5
+"""For how long a revision waits for a table, and everybody who wants that table behind it.
+
+Less than PostgreSQL's `deadlock_timeout`: where a job's transaction and a revision wait for each other, we give way.
+"""
 STATEMENT_SECONDS: Final = 3600.0
 """For how long one statement of a revision may run: those that last keep nobody waiting."""
 PATIENCE_SECONDS: Final = 120.0
@@ -71,7 +74,7 @@ def _run(engine: Engine, action: Callable[[Config, str], None], revision: str, p
         except (DBAPIError, PoolTimeout) as error:
             if is_outage(error):
                 raise DatabaseUnavailable from error
-            if not is_held(error):
+            if not is_collision(error):
                 raise
             if time.monotonic() >= give_up_at:
                 raise SchemaHeld from error

@@ -27,26 +27,34 @@ _LATEST: Final = 253_000_000_000_000
 
 def upgrade() -> None:
     """Make each table the first partition of a new one of its name."""
-    for table, second in _TABLES.items():
-        first, bound = f"{table}_first", _bound(table)
-        with op.get_context().autocommit_block():
+    with op.get_context().autocommit_block():
+        bounds = {table: _bound(table) for table in _TABLES}
+        for table, bound in bounds.items():
             # Written anew where an earlier try ended here: the month may be over by now.
             op.execute(
-                f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {first}_bound, ADD CONSTRAINT {first}_bound "
-                f"CHECK (job_id IS NOT NULL AND job_id < '{bound}'::uuid) NOT VALID"
+                f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_first_bound, "
+                f"ADD CONSTRAINT {table}_first_bound CHECK (job_id IS NOT NULL AND job_id < '{bound}'::uuid) NOT VALID"
             )
-            op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {first}_bound")
-        op.rename_table(table, first)
-        op.execute(f"ALTER TABLE {first} RENAME CONSTRAINT {table}_pkey TO {first}_pkey")
-        op.create_table(
-            table,
-            *_COLUMNS[table](),
-            sa.PrimaryKeyConstraint("job_id", second, name=op.f(f"{table}_pkey")),
-            postgresql_partition_by="RANGE (job_id)",
-        )
-        op.execute(f"ALTER TABLE {table} ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ('{bound}')")
-        op.execute(f"ALTER TABLE {first} DROP CONSTRAINT {first}_bound")
-        op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
+            op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {table}_first_bound")
+    # What comes now is short, and nobody must meet a half of it: all three at once, or none.
+    op.execute(f"LOCK TABLE {', '.join(_TABLES)} IN ACCESS EXCLUSIVE MODE")
+    for table, bound in bounds.items():
+        _split(table, bound)
+
+
+def _split(table: str, bound: UUID) -> None:
+    first = f"{table}_first"
+    op.rename_table(table, first)
+    op.execute(f"ALTER TABLE {first} RENAME CONSTRAINT {table}_pkey TO {first}_pkey")
+    op.create_table(
+        table,
+        *_COLUMNS[table](),
+        sa.PrimaryKeyConstraint("job_id", _TABLES[table], name=op.f(f"{table}_pkey")),
+        postgresql_partition_by="RANGE (job_id)",
+    )
+    op.execute(f"ALTER TABLE {table} ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ('{bound}')")
+    op.execute(f"ALTER TABLE {first} DROP CONSTRAINT {first}_bound")
+    op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
 
 
 def _bound(table: str) -> UUID:
