@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, cost, measures, poison, recovery, schedules
+from tests.bench import backlog, cost, measures, poison, recovery, retention, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -49,6 +49,7 @@ class Contest:
             "poison": self._poison,
             "recovery": self._recovery,
             "cost": self._cost,
+            "retention": self._retention,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -215,6 +216,24 @@ class Contest:
             for name, taken in sides.items()
             for side in taken
             if side != cost.USUAL
+        ]
+
+    def _retention(self) -> list[Measure]:
+        """Penstock beside itself, and once: what was dropped is gone."""
+        stack, options = self._penstock, self.options
+        if stack is None:
+            return []
+        try:
+            stack.reset()
+            found = retention.look(stack, options, self.tell)
+        finally:
+            stack.stop()
+        busy, quiet = Side("pruning and dropping", (found.busy,)), Side("beside nothing", (found.quiet,))
+        title = f"intake while {options.rows:,} rows of old jobs go, and beside nothing"
+        return [
+            Measure("retention_intake", title, busy, quiet, Wanted(p99_ms=500)),
+            Measure("retention_prune", "old jobs pruned meanwhile", Side(stack.name, (found.pruned,)), None),
+            Measure("retention_drop", "a month dropped, the slowest table", Side(stack.name, (found.dropped,)), None),
         ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:

@@ -22,6 +22,8 @@ class Load:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    max_ms: float | None = None
+    """None: the client does not tell."""
 
     @property
     def per_second(self) -> float:

@@ -103,6 +103,7 @@ def hammer(target: Target, *, connections: int, seconds: float, processes: int =
         p50_ms=percentile(latencies, 50),
         p95_ms=percentile(latencies, 95),
         p99_ms=percentile(latencies, 99),
+        max_ms=max(latencies),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
 MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
-ON_REQUEST = ("backlog", "poison", "recovery", "cost")
+ON_REQUEST = ("backlog", "poison", "recovery", "cost", "retention")
 SIDES = ("penstock", "baseline")
 
 
@@ -34,6 +34,8 @@ class Options:
     backlog_jobs: int = 1_000_000
     backlog_seconds: float = 10.0
     poison_seconds: float = 10.0
+    rows: int = 10_000_000
+    """Of the retention measure."""
     latency_jobs: int = 300
     due_schedules: int = 1000
     idle_schedules: int = 100_000
@@ -63,6 +65,7 @@ QUICK = Options(
     backlog_jobs=3000,
     backlog_seconds=1.0,
     poison_seconds=2.0,
+    rows=20_000,
     latency_jobs=10,
     due_schedules=50,
     idle_schedules=2000,
@@ -94,6 +97,7 @@ def parse(argv: list[str] | None = None) -> Options:
     parser.add_argument("--concurrency", type=_positive, help="prefork children of each worker; default 2")
     parser.add_argument("--drain-jobs", type=_positive, help="default 10,000")
     parser.add_argument("--backlog-jobs", type=_positive, help="default 1,000,000")
+    parser.add_argument("--rows", type=_positive, help="of finished jobs, for the retention; default 10,000,000")
     parser.add_argument("--latency-jobs", type=_positive, help="default 300")
     parser.add_argument("--intake-seconds", type=float, help="of load in each round; default 6")
     parser.add_argument("--keep", action="store_true", default=None, help="leave the temporary folder with its logs")

@@ -48,12 +48,13 @@ class Penstock(HttpStack, DrainStack):
         engine.dispose()
         self.authorization = f"Bearer {self._key}"
 
-    def start_api(self) -> None:
-        """The API answers, and `schedules` runs as it does in every installation."""
+    def start_api(self, *, beat: bool = True) -> None:
+        """The API answers, and `schedules` runs as it does in every installation, unless it would disturb."""
         address = {"PENSTOCK_API_HOST": "127.0.0.1", "PENSTOCK_API_PORT": str(self.choose_port())}
         processes = {"PENSTOCK_API_PROCESSES": str(self.options.api_processes)}
         self.programs.start("api", "api", env=self._env | address | processes)
-        self.programs.start("schedules", "schedules", env=self._env)
+        if beat:
+            self.programs.start("schedules", "schedules", env=self._env)
         self.wait_until_ready()
 
     def start_beat(self) -> psutil.Process:
