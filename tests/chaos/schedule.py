@@ -186,7 +186,7 @@ def _rest(kind: Kind) -> float:
     if kind in {Kind.KILL_BROKER, Kind.RESTART_BROKER, Kind.ALARM_BROKER}:
         return 10.0
     if kind in _ON_LINKS:
-        return 8.0  # it may begin late: when it has met something
+        return 12.0  # it may begin late: when something is in flight that it can meet
     return 4.0
 
 

@@ -19,7 +19,7 @@ from tests.chaos.unwanted import fence_seconds
 NO_PROCESS: Final = "no process ran that it could strike"
 PROOF_SECONDS: Final = 10.0
 """After a job was accepted that grows, by which it must have been ended for it."""
-CLING_SECONDS: Final = 4.0
+CLING_SECONDS: Final = 8.0
 """By which the worker that is struck must have taken a function that heeds nothing; if not, it is struck as it is."""
 ANOTHER_SECONDS: Final = 0.25
 """After which another is handed in: it comes to an end at once on any other worker."""
@@ -85,8 +85,11 @@ def kill(scene: Scene, strike: Strike) -> None:
     _bring_back(part, strike)
 
 
-def have_it_cling(scene: Scene, strike: Strike) -> None:
-    """Have the worker run a function that heeds nothing, and goes on long after the fault unless somebody ends it."""
+def have_it_cling(scene: Scene, strike: Strike) -> bool:
+    """Have the worker run a function that heeds nothing, and goes on long after the fault unless somebody ends it.
+
+    False: it took none, since nothing came through to it, and is struck as it is.
+    """
     part = scene.part(strike.fault)
     seconds = strike.fault.seconds + 2 * fence_seconds(scene.plant.lease_seconds)
     wanted = Wanted(
@@ -97,7 +100,8 @@ def have_it_cling(scene: Scene, strike: Strike) -> None:
     while time.monotonic() < deadline and not scene.over.is_set():
         asked.append(scene.load.extra(wanted))
         if _comes_true(lambda: bool(_clinging(asked) & _run_in(scene, part)), ANOTHER_SECONDS):
-            return
+            return True
+    return False
 
 
 def _clinging(asked: Sequence[Future[tuple[UUID, ...]]]) -> set[UUID]:
@@ -112,9 +116,8 @@ def _run_in(scene: Scene, part: Part) -> set[UUID]:
 def pause(scene: Scene, strike: Strike) -> None:
     """Hold the process and what it has forked still for a while."""
     part = scene.part(strike.fault)
-    if strike.fault.kind is Kind.PAUSE_WORKER:
-        have_it_cling(scene, strike)
-    note_part(scene, strike, part)
+    clings = strike.fault.kind is Kind.PAUSE_WORKER and have_it_cling(scene, strike)
+    note_part(scene, strike, part, "in a function that heeds nothing" if clings else None)
     group = part.pid
     with part.paused():
         if group is None or not _comes_true(lambda: is_stopped(group), STOPPED_SECONDS):
