@@ -12,10 +12,11 @@ from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by n
 
 #: Where many processes run under load, of code that other tests reach as well. To trace them doubles what they take.
 UNTRACED = (
-    "chaos", "integration/failpoints", "acceptance/test_backlog", "acceptance/test_beats", "acceptance/test_flower",
-    "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus", "acceptance/test_rolling",
+    "chaos", "drill", "integration/failpoints", "acceptance/test_backlog", "acceptance/test_beats",
+    "acceptance/test_flower", "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus",
+    "acceptance/test_rolling",
 )  # fmt: skip
-RINGS = {"unit", "integration", "conformance", "acceptance", "chaos"}
+RINGS = {"unit", "integration", "conformance", "acceptance", "chaos", "drill"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ SECONDS: Final = {
     "tests/acceptance/test_stack": 8.0,
     "tests/acceptance/": 40.0,
     "tests/chaos/test_smoke": 30.0,
+    "tests/drill/test_backup": 3.0,
     "tests/integration/failpoints/": 12.0,
     "tests/conformance/": 4.0,
     "tests/integration/cli/test_terminal": 5.0,
