@@ -1,6 +1,5 @@
 """Beat's composition root."""
 
-import time
 from typing import Any, Final
 
 from celery import Celery, signals
@@ -16,6 +15,7 @@ from jobs.telemetry.pools import watch
 from jobs.telemetry.process import tell_facts
 from schedules.firing import Firing
 from schedules.pulse import Pulse
+from schedules.readiness import STALE_AFTER, Readiness
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
@@ -24,8 +24,6 @@ from tasks.app import celery_app, settings
 from tasks.publisher import DoorbellPublisher
 from tasks.settings import TaskSettings
 
-STALE_AFTER: Final = 30.0
-"""Seconds without a finished round after which beat is not ready."""
 _KEPT: Final = "penstock_pulse"
 """The attribute of the app by which the scheduler, which Celery makes, finds its pulse."""
 
@@ -39,6 +37,8 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     tell_facts(instruments.registry)
     engine = open_engine(database, application_name="penstock-beat", pool_size=2)
     watch(engine, "beat", instruments)
+    # A round may come as late as the longest pause after the one before.
+    readiness = Readiness(stale_after=STALE_AFTER + 2 * chosen.upkeep_seconds)
     ringing = Ringing(
         engine=engine,
         publisher=DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues),
@@ -46,24 +46,27 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         window=tasks.doorbell_window,
         settings=chosen,
         instruments=instruments,
+        readiness=readiness,
     )
-    upkeep = Upkeep(engine=engine, ringing=ringing, settings=chosen, instruments=instruments)
+    shared: Any = {"engine": engine, "settings": chosen, "instruments": instruments, "readiness": readiness}
+    upkeep = Upkeep(ringing=ringing, **shared)
     monitors = reports.part("schedules.check_ins", reports.ReportSettings())
     check_in = monitors.check_in if monitors else None
-    firing = Firing(engine=engine, settings=chosen, instruments=instruments, check_in=check_in)
-    pulse = Pulse(engine=engine, firing=firing, upkeep=upkeep, tasks=tasks, longest_pause=chosen.upkeep_seconds)
+    firing = Firing(check_in=check_in, **shared)
+    pulse = Pulse(
+        engine=engine,
+        firing=firing,
+        upkeep=upkeep,
+        tasks=tasks,
+        longest_pause=chosen.upkeep_seconds,
+        readiness=readiness,
+    )
     setattr(app, _KEPT, pulse)
 
     @signals.beat_init.connect(weak=False)
     def on_start(**_: Any) -> None:
         if chosen.beat_metrics_port:
-
-            def check() -> dict[str, bool]:
-                now = time.monotonic()
-                last = {"upkeep": upkeep.last_round_at, "firing": firing.last_round_at}
-                return {name: now - at < STALE_AFTER for name, at in last.items()}
-
-            serve(chosen.beat_metrics_host, chosen.beat_metrics_port, instruments.registry, check)
+            serve(chosen.beat_metrics_host, chosen.beat_metrics_port, instruments.registry, readiness.look)
 
     return pulse
 

@@ -21,6 +21,7 @@ from jobs.planning.orders import Outcome, Told
 from jobs.planning.words import Decision
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
+from schedules.readiness import Readiness
 from schedules.settings import ScheduleSettings
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ class Firing:
         instruments: Instruments,
         clock: Callable[[], float] = time.monotonic,
         check_in: Callable[[Sequence[Told]], None] | None = None,
+        readiness: Readiness | None = None,
     ) -> None:
         """Nothing is fired before `round`; `check_in` hears of all that was decided."""
         self._check_in = check_in
@@ -56,11 +58,10 @@ class Firing:
         self._instruments = instruments
         self._pause_at_least = _SHORTEST_PAUSE
         self._looked_at: datetime | None = None
-        self.last_round_at = clock()
+        self._readiness = readiness or Readiness()
 
     def round(self) -> int:
         """Fire what is due, and what has waited long enough; return how many jobs that made."""
-        self.last_round_at = self._clock()
         self._looked_at = None
         try:
             self._look_again()
@@ -69,11 +70,13 @@ class Firing:
             self._pause_at_least = _SHORTEST_PAUSE
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="firing")
+            self._readiness.lost("postgresql")
             self._pause_at_least = _AFTER_TROUBLE
         except Exception:
             log.exception("firing_failed")  # the batch was taken back: the next round finds it again
             self._pause_at_least = _AFTER_TROUBLE
         else:
+            self._readiness.well("postgresql", "firing")
             return made
         return 0
 

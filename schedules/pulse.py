@@ -15,6 +15,7 @@ from jobs.errors import DatabaseUnavailable
 from jobs.planning import editing
 from schedules.code import Declarations, declarations
 from schedules.firing import Firing
+from schedules.readiness import Readiness
 from schedules.upkeep import Upkeep
 from tasks.settings import TaskSettings
 
@@ -28,7 +29,14 @@ class Pulse:
     """Fires when it is told to, and says when to do it again; does upkeep in its own time."""
 
     def __init__(
-        self, *, engine: Engine, firing: Firing, upkeep: Upkeep, tasks: TaskSettings, longest_pause: float
+        self,
+        *,
+        engine: Engine,
+        firing: Firing,
+        upkeep: Upkeep,
+        tasks: TaskSettings,
+        longest_pause: float,
+        readiness: Readiness | None = None,
     ) -> None:
         """Nothing happens before `beat`, which is asked for every `longest_pause` seconds at the least."""
         self._engine = engine
@@ -36,6 +44,7 @@ class Pulse:
         self._upkeep = upkeep
         self._tasks = tasks
         self._longest_pause = longest_pause
+        self._readiness = readiness or Readiness()
         self._code: Declarations | None = None
         self._news = threading.Event()
         self._closing = False
@@ -58,6 +67,7 @@ class Pulse:
 
     def close(self) -> bool:
         """Do no further round of upkeep, and tell whether the last one has ended; it is given a moment."""
+        self._readiness.leave()
         self._closing = True
         self._news.set()
         if self._thread is None:

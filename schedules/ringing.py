@@ -20,6 +20,7 @@ from jobs.failpoints import passed, reached
 from jobs.model import Doorbell
 from jobs.queues import paused
 from jobs.telemetry.metrics import Instruments
+from schedules.readiness import Readiness
 from schedules.settings import ScheduleSettings
 from schedules.steps import commit, tell
 from tasks.publisher import DoorbellPublisher
@@ -27,6 +28,8 @@ from tasks.publisher import DoorbellPublisher
 log = structlog.get_logger()
 
 STRANDED_EVERY: Final = 2.0
+LOOK_EVERY: Final = 5.0
+"""Seconds for which a broker that has nothing to take is not asked whether it is there."""
 STRANDED_BATCH: Final = 2000
 """Each batch looks at all that may be stranded, so there should be few of them."""
 _AFTER_TROUBLE: Final = 1.0
@@ -69,6 +72,7 @@ class Ringing:
         settings: ScheduleSettings,
         instruments: Instruments,
         clock: Callable[[], float] = time.monotonic,
+        readiness: Readiness | None = None,
     ) -> None:
         """Nothing is rung before `round`; `window` doorbells of each queue and priority may be in the broker."""
         self.publisher = publisher
@@ -80,24 +84,40 @@ class Ringing:
         self._clock = clock
         self._stranded_at = float("-inf")
         self._filled_at = dict.fromkeys(queues, clock())
+        self._looked_at = float("-inf")
         self._is_away = False
         self._paused: set[str] = set()
+        self._readiness = readiness or Readiness()
+        self.failed: BaseException | None = None
+        """What the last round stumbled over."""
 
     def round(self) -> float:
         """Ring for what waits, and return how many seconds the next round may wait."""
+        self.failed = None
         try:
-            if self._is_away:
-                self.publisher.depth(self._queues[0])  # before jobs are marked, only for that to be taken back
-                self._is_away = False
+            self._look_at_broker()
             return self._ring()
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
+            self.failed = error
+            self._readiness.lost("postgresql")
             log.warning("database_unavailable", doing="ringing")
         except BrokerUnavailable as error:
+            self.failed = error
             self._is_away = True
+            self._readiness.lost("broker")
             log.warning("broker_unavailable", doing="ringing", reason=str(error))
-        except Exception:
+        except Exception as error:
+            self.failed = error
             log.exception("ringing_failed")  # a row that somebody holds, or worse: the next round tries again
         return _AFTER_TROUBLE
+
+    def _look_at_broker(self) -> None:
+        """Ask the broker for something, now and then; at once where it was away, before jobs are marked in vain."""
+        if self._is_away or self._clock() - self._looked_at >= LOOK_EVERY:
+            self.publisher.depth(self._queues[0])
+            self._looked_at = self._clock()
+            self._is_away = False
+            self._readiness.well("broker")
 
     def _ring(self) -> float:
         queues = self._open()

@@ -5,7 +5,8 @@ Any number of processes may run it at once. None waits for another: each step ta
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -18,6 +19,7 @@ from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
 from jobs.planning import history, store
 from jobs.telemetry.metrics import Instruments
+from schedules.readiness import Readiness
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
 from schedules.steps import commit, tell
@@ -35,6 +37,7 @@ ROLL_EVERY: Final = 300.0
 KEEP_WORKERS: Final = timedelta(days=7)
 """For how long a worker that is gone is remembered."""
 _SHORTEST_PAUSE: Final = 0.01
+_AFTER_TROUBLE: Final = 1.0
 
 
 class Upkeep:
@@ -48,6 +51,7 @@ class Upkeep:
         settings: ScheduleSettings,
         instruments: Instruments,
         clock: Callable[[], float] = time.monotonic,
+        readiness: Readiness | None = None,
     ) -> None:
         """Nothing runs before `round`; `ringing` is the end of it."""
         self._engine = engine
@@ -57,11 +61,15 @@ class Upkeep:
         self._clock = clock
         self._last: dict[str, float] = {}
         self._rescues_from = -math.inf
-        self.last_round_at = clock()
+        self._readiness = readiness or Readiness()
+        self._failed: list[str] = []
+        """The steps that failed in this round."""
+        self._failing: set[str] = set()
+        """The steps that failed when they were tried last: not each round tries all."""
 
     def round(self) -> float:
-        """Do what is due and return how many seconds the next round may wait."""
-        began = self._clock()
+        """Do what is due and return how many seconds the next round may wait. A step that fails stops no other."""
+        began, self._failed = self._clock(), []
         try:
             full = self._move()
             full |= self._add_up()
@@ -70,14 +78,30 @@ class Upkeep:
             pause = _SHORTEST_PAUSE if full else self._until_next_due()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="upkeep")
+            self._readiness.lost("postgresql")
             self._rescues_from = self._clock() + RESCUE_AFTER_OUTAGE
-            pause = 1.0
-        except Exception:
-            log.exception("upkeep_failed")  # a row that somebody holds, or worse: the next round tries again
-            pause = 1.0
-        self.last_round_at = self._clock()
-        self._instruments["upkeep_seconds"].observe(self.last_round_at - began)
-        return min(pause, self._ringing.round())
+            pause = _AFTER_TROUBLE
+        else:
+            self._readiness.well("postgresql")
+        self._instruments["upkeep_seconds"].observe(self._clock() - began)
+        pause = min(_AFTER_TROUBLE if self._failed else pause, self._ringing.round())
+        if not self._failing and self._ringing.failed is None:
+            self._readiness.well("upkeep")
+        return pause
+
+    @contextmanager
+    def _doing(self, step: str) -> Iterator[None]:
+        """Note where a step fails, and go on with the next. Raises `DatabaseUnavailable`: none would do better."""
+        try:
+            yield
+        except Exception as error:
+            self._failed.append(step)
+            self._failing.add(step)
+            if isinstance(error, DatabaseUnavailable):
+                raise
+            log.exception("upkeep_failed", step=step)  # a row that somebody holds, or worse: the next round tries again
+        else:
+            self._failing.discard(step)
 
     def _move(self) -> bool:
         """Release, rescue and expire; tell whether some step was full and should be repeated at once."""
@@ -89,15 +113,18 @@ class Upkeep:
         return full
 
     def _step(self, name: str, do: Callable[[Connection], int]) -> bool:
-        done = commit(self._engine, name, do)
-        tell(self._instruments, name, done)
+        done = 0
+        with self._doing(name):
+            done = commit(self._engine, name, do)
+            tell(self._instruments, name, done)
         return done == upkeep.BATCH
 
     def _add_up(self) -> bool:
         """Keep the census short to read; tell whether there was more of it than one batch."""
         if not self._is_time("census", ADD_UP_EVERY):
             return False
-        with transaction(self._engine) as connection:
+        full = False
+        with self._doing("census"), transaction(self._engine) as connection:
             full = census.fold(connection) == census.FOLDED
         if full:
             del self._last["census"]
@@ -107,13 +134,14 @@ class Upkeep:
         """Delete what has been kept long enough; tell whether there was more than one batch of it."""
         if not self._is_time("prune", PRUNE_EVERY):
             return False
+        full, before = False, len(self._failed)
         try:
             full = self._prune()
-        except Exception:
-            self._last["prune"] += PRUNE_AGAIN_AFTER - PRUNE_EVERY
-            raise
-        if full:
-            del self._last["prune"]  # the rest at once, between the other steps
+        finally:
+            if len(self._failed) > before:
+                self._last["prune"] += PRUNE_AGAIN_AFTER - PRUNE_EVERY
+            elif full:
+                del self._last["prune"]  # the rest at once, between the other steps
         return full
 
     def _roll(self) -> None:
@@ -126,21 +154,18 @@ class Upkeep:
 
     def _prune(self) -> bool:
         keep = timedelta(days=self._settings.keep_finished_days)
-        pruned = commit(self._engine, "prune", partial(upkeep.prune, keep=keep))
-        keys = commit(self._engine, "prune_keys", upkeep.prune_idempotency_keys)
-        decisions = commit(self._engine, "prune_occurrences", partial(history.prune, keep=keep, limit=upkeep.BATCH))
-        deleted = commit(self._engine, "prune_schedules", partial(store.prune, keep=keep, limit=upkeep.BATCH))
-        tell(self._instruments, "prune", pruned)
-        tell(self._instruments, "prune_keys", keys)
-        tell(self._instruments, "prune_occurrences", decisions)
-        tell(self._instruments, "prune_schedules", deleted)
-        with transaction(self._engine) as connection:
+        full = self._step("prune", partial(upkeep.prune, keep=keep))
+        full |= self._step("prune_keys", upkeep.prune_idempotency_keys)
+        full |= self._step("prune_occurrences", partial(history.prune, keep=keep, limit=upkeep.BATCH))
+        full |= self._step("prune_schedules", partial(store.prune, keep=keep, limit=upkeep.BATCH))
+        with self._doing("prune_workers"), transaction(self._engine) as connection:
             registry.prune(connection, keep=KEEP_WORKERS)
-        return upkeep.BATCH in {pruned, keys, decisions, deleted}
+        return full
 
     def _until_next_due(self) -> float:
         """Return the pause until the next job is due, by the database's clock, within the setting's bounds."""
-        with reading(self._engine) as connection:
+        seconds: float | None = None
+        with self._doing("look"), reading(self._engine) as connection:
             seconds = upkeep.seconds_until_due(connection)
         longest = self._settings.upkeep_seconds
         return longest if seconds is None else min(max(seconds, _SHORTEST_PAUSE), longest)
