@@ -1,6 +1,7 @@
 """A web server that misbehaves as its URL asks.
 
-The path picks the behaviour, the query its numbers: `/status?code=503&retry-after=7`, `/drip?bytes=100`, `/silence`.
+The last part of the path picks the behaviour, the query its numbers: `/status?code=503&retry-after=7`,
+`/drip?bytes=100`, `/silence`.
 """
 
 import gzip
@@ -103,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(Seen(self.command, self.path, headers, body, self.server.sni))
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        mode = parts.path.strip("/").replace("-", "_") or "echo"
+        mode = parts.path.strip("/").rpartition("/")[2].replace("-", "_") or "echo"
         behave: Callable[[dict[str, str]], None] = getattr(self, f"_{mode}")
         behave(query)
 
