@@ -1,0 +1,85 @@
+"""Makes the secrets that docker-compose.yml mounts: `python3 deploy/compose/make_secrets.py`.
+
+Needs Python 3.9 and nothing else. What is there already stays as it is, so a secret of your own is put there first; to
+rotate one, delete its file and those that hold it too, and run this again. The folder is closed to others; the files in
+it are not, because an engine mounts them as they are for accounts that this machine does not know.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "secrets"
+RANDOM = ("postgres_password", "rabbitmq_password", "valkey_password", "flower_password", "grafana_password")
+FROM_OTHERS = ("pager_token", "mail_password")
+"""What somebody else gives you; until then an empty file's place is held by a random one."""
+
+
+def main(folder: Path, host: str) -> list[str]:
+    """Make what is missing in `folder`; return the names of what was made."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = [name for name in (*RANDOM, *FROM_OTHERS) if write(folder / name, secrets.token_hex(24))]
+    known = {name: (folder / name).read_text().strip() for name in RANDOM}
+    made += [name for name, text in derived(known).items() if write(folder / name, text)]
+    if not (folder / "gateway_certificate").exists() and shutil.which("openssl"):
+        make_certificate(folder, host)
+        made += ["gateway_certificate", "gateway_key"]
+    return made
+
+
+def derived(known: "dict[str, str]") -> "dict[str, str]":
+    """Return what holds one of the passwords in a form of its own."""
+    rabbitmq = f"penstock:{known['rabbitmq_password']}@rabbitmq"
+    return {
+        "database_url": f"postgresql://penstock:{known['postgres_password']}@postgres:5432/penstock",
+        "broker_url.rabbitmq": f"amqp://{rabbitmq}:5672/penstock",
+        "broker_url.valkey": f"redis://:{known['valkey_password']}@valkey:6379/0",
+        "flower_broker_api": f"http://{rabbitmq}:15672/api/",
+        "rabbitmq_account.json": json.dumps(account("penstock", known["rabbitmq_password"]), indent=2),
+        "valkey_account": f"requirepass {known['valkey_password']}",
+    }
+
+
+def account(name: str, password: str) -> "dict[str, object]":
+    """Return the account as RabbitMQ's definitions have it (its documentation, "Credentials and Passwords")."""
+    salt = secrets.token_bytes(4)
+    hashed = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    user = {"name": name, "password_hash": hashed, "hashing_algorithm": "rabbit_password_hashing_sha256"}
+    return {
+        "users": [{**user, "tags": ["monitoring"]}],
+        "permissions": [{"user": name, "vhost": "penstock", **everything}],
+    }
+
+
+def write(file: Path, text: str) -> bool:
+    """Write a file that is not there yet; say whether it was."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w") as opened:
+        os.fchmod(opened.fileno(), 0o444)
+        opened.write(text + "\n")
+    return True
+
+
+def make_certificate(folder: Path, host: str) -> None:
+    """Make a certificate that nobody trusts yet, for a first look; put your own in its place."""
+    files = ["-keyout", folder / "gateway_key", "-out", folder / "gateway_certificate"]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90"]
+    names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
+    subprocess.run(["openssl", "req", "-x509", *kind, *names, *files], check=True, capture_output=True)
+    for name in ("gateway_key", "gateway_certificate"):
+        (folder / name).chmod(0o444)
+
+
+if __name__ == "__main__":
+    for name in main(FOLDER, sys.argv[1] if len(sys.argv) > 1 else "localhost"):
+        print(f"made secrets/{name}")
