@@ -15,10 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / "secrets"
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE.parents[1] / "secrets"
 RANDOM = ("postgres_password", "rabbitmq_password", "valkey_password", "flower_password", "grafana_password")
 FROM_OTHERS = ("pager_token", "mail_password")
-"""What somebody else gives you; until then an empty file's place is held by a random one."""
+"""What somebody else gives you; until then a random one holds its place."""
 
 
 def main(folder: Path, host: str) -> list[str]:
@@ -41,18 +42,19 @@ def derived(known: "dict[str, str]") -> "dict[str, str]":
         "broker_url.rabbitmq": f"amqp://{rabbitmq}:5672/penstock",
         "broker_url.valkey": f"redis://:{known['valkey_password']}@valkey:6379/0",
         "flower_broker_api": f"http://{rabbitmq}:15672/api/",
-        "rabbitmq_account.json": json.dumps(account("penstock", known["rabbitmq_password"]), indent=2),
+        "rabbitmq_definitions": json.dumps(definitions("penstock", known["rabbitmq_password"]), indent=2),
         "valkey_account": f"requirepass {known['valkey_password']}",
     }
 
 
-def account(name: str, password: str) -> "dict[str, object]":
-    """Return the account as RabbitMQ's definitions have it (its documentation, "Credentials and Passwords")."""
+def definitions(name: str, password: str) -> "dict[str, object]":
+    """Return what RabbitMQ reads at each start: what ships, and an account (its documentation, "Definitions")."""
     salt = secrets.token_bytes(4)
     hashed = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     user = {"name": name, "password_hash": hashed, "hashing_algorithm": "rabbit_password_hashing_sha256"}
     return {
+        **json.loads((HERE / "rabbitmq" / "definitions.json").read_text()),
         "users": [{**user, "tags": ["monitoring"]}],
         "permissions": [{"user": name, "vhost": "penstock", **everything}],
     }
@@ -72,7 +74,7 @@ def write(file: Path, text: str) -> bool:
 
 def make_certificate(folder: Path, host: str) -> None:
     """Make a certificate that nobody trusts yet, for a first look; put your own in its place."""
-    files = ["-keyout", folder / "gateway_key", "-out", folder / "gateway_certificate"]
+    files = ["-keyout", str(folder / "gateway_key"), "-out", str(folder / "gateway_certificate")]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90"]
     names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
     subprocess.run(["openssl", "req", "-x509", *kind, *names, *files], check=True, capture_output=True)

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -83,6 +84,9 @@ def test_the_health_check_is_the_command_that_finds_out_which_role_this_is() -> 
 
 def test_what_the_build_copies_is_sent_to_the_builder_and_what_is_secret_or_large_is_not() -> None:
     sources = [source for stage in ("tools", "dependencies", "wheel") for source in dockerfile.copied(stage)]
+
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    sources += [Path(name.replace(".", "/")) for name in packages]
 
     assert sources
     assert [source for source in sources if ignored(source)] == []

@@ -1,0 +1,78 @@
+"""The secrets of a composition: made once, fitting each other, and closed to others."""
+
+import base64
+import hashlib
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from deploy.compose import make_secrets
+from deploy.flower.settings import FlowerSettings
+from jobs.database import DatabaseSettings
+from tasks.settings import TaskSettings
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    make_secrets.main(tmp_path / "secrets", "localhost")
+    return tmp_path / "secrets"
+
+
+def read(folder: Path, name: str) -> str:
+    return (folder / name).read_text().strip()
+
+
+def test_what_is_there_stays_and_what_is_missing_is_made_of_it(tmp_path: Path) -> None:
+    tmp_path.joinpath("postgres_password").write_text("of-my-own\n")
+
+    first = make_secrets.main(tmp_path, "localhost")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    again = make_secrets.main(tmp_path, "localhost")
+
+    assert "postgres_password" not in first
+    assert read(tmp_path, "database_url") == "postgresql://penstock:of-my-own@postgres:5432/penstock"
+    assert again == []
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_the_folder_is_closed_to_others_and_its_files_open_to_the_accounts_of_containers(made: Path) -> None:
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()} == {0o444}
+
+
+def test_no_two_secrets_are_the_same(made: Path) -> None:
+    values = [read(made, name) for name in (*make_secrets.RANDOM, *make_secrets.FROM_OTHERS)]
+
+    assert len(set(values)) == len(values)
+    assert min(map(len, values)) == 48
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "valkey"])
+def test_the_processes_take_them(made: Path, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, name in {
+        "PENSTOCK_DATABASE_URL_FILE": "database_url",
+        "PENSTOCK_BROKER_URL_FILE": f"broker_url.{broker}",
+        "PENSTOCK_FLOWER_PASSWORD_FILE": "flower_password",
+        "FLOWER_BROKER_API_FILE": "flower_broker_api",
+    }.items():
+        monkeypatch.setenv(variable, str(made / name))
+
+    broker_url = TaskSettings().broker_url
+
+    assert read(made, "postgres_password") in DatabaseSettings().database_url.get_secret_value()
+    assert broker_url is not None
+    assert read(made, f"{broker}_password") in broker_url.get_secret_value()
+    assert FlowerSettings().login() == f"penstock:{read(made, 'flower_password')}"
+
+
+def test_the_definitions_hold_the_passwords_hash_and_not_the_password(made: Path) -> None:
+    text = read(made, "rabbitmq_definitions")
+    (user,) = json.loads(text)["users"]
+    assert json.loads(text)["vhosts"] == [{"name": "penstock"}]
+    hashed = base64.b64decode(user["password_hash"])
+    password = read(made, "rabbitmq_password")
+
+    assert hashed[4:] == hashlib.sha256(hashed[:4] + password.encode()).digest()
+    assert password not in text
