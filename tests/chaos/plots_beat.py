@@ -19,24 +19,23 @@ WINDOW: Final = 100
 
 
 class Broker:
-    """What beat has of a broker: it takes doorbells, or is away."""
+    """What beat has of a broker: it answers, and takes doorbells, or is gone when they are to be taken."""
 
     def __init__(self) -> None:
         """It is there, and empty."""
         self.is_away = False
         self.heard: list[JobId] = []
         self.unconfirmed = 0
-        """None: it takes all, or is found away before anything is sent."""
+        """None: it takes all, or is gone before anything is sent."""
 
     def ring(self, doorbells: Sequence[Doorbell]) -> None:
         """Take doorbells. Raises `BrokerUnavailable`."""
-        self.depth(QUEUE)
+        if self.is_away:
+            raise BrokerUnavailable
         self.heard += [bell.id for bell in doorbells]
 
     def depth(self, _queue: str) -> int:
-        """Return how many doorbells wait. Raises `BrokerUnavailable`."""
-        if self.is_away:
-            raise BrokerUnavailable
+        """Return how many doorbells wait; beat asks before it marks jobs, and is told that all is well."""
         return len(self.heard)
 
 
