@@ -110,7 +110,7 @@ def fill(url: str, rows: int, tell: Callable[[str], None]) -> int:
             for first in range(1, count + 1, AT_ONCE):
                 numbers = {"first": first, "last": min(count, first + AT_ONCE - 1), "month": month, "count": count}
                 connection.execute(statement, numbers)
-            tell(f"retention: {count:,} jobs' worth of rows")
+            tell(f"retention: filled with {statement.split()[2]} of {count:,} jobs")
         connection.execute("VACUUM (ANALYZE) jobs, attempts, events")
         connection.execute("CHECKPOINT")
     return rows - jobs

@@ -151,6 +151,28 @@ def test_recovery_is_measured_on_request(tmp_path: Path) -> None:
     assert worker["max_ms"] > report["options"]["lease_seconds"] * 1000 / 3, "nobody reported it"
 
 
+def test_retention_is_measured_on_request(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "retention"],
+        cwd=ROOT,
+        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    report = json.loads((tmp_path / "bench.json").read_text())
+
+    intake, pruned, dropped = (one["sides"] for one in report["measures"])
+    assert set(intake) == {"penstock", "baseline"}
+    for side in intake.values():
+        (turn,) = side["rounds"]
+        assert 0 < turn["p50_ms"] <= turn["p99_ms"] <= turn["max_ms"]
+    assert pruned["penstock"]["rounds"][0]["count"] > 0
+    assert dropped["penstock"]["rounds"][0]["count"] == report["options"]["rows"] * 4 // 5
+
+
 def test_the_python_client_counts_every_answer_that_is_not_accepted(grudging: tuple[Target, list[int]]) -> None:
     target, answered = grudging
 
