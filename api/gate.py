@@ -5,7 +5,7 @@ So a process that is asked for three times what it can do spends most of its tim
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -14,16 +14,16 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import edge, problems
+from api.crowd import Crowd, Verdict
 from api.lag import Lag
 from api.problems import Overloaded
+from api.turnstile import Turnstile
 from jobs.errors import Unavailable
 from jobs.telemetry.metrics import Instruments
 
 log = structlog.get_logger()
 
-Verdict = Callable[[float, int], type[Unavailable] | None]
-"""Why a request should not be let in, or None; given how late the event loop is, in seconds, and how many requests
-were let in before that nobody has looked at since."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 FEW: Final = 64
@@ -59,6 +59,7 @@ class Gate:
         self._bodies = 0
         self._coming: Counter[str] = Counter()
         self._lag = Lag()
+        self._turnstile = Turnstile()
         self._refusals = _Refusals(instruments)
 
     def refusal(self, method: bytes, url: bytes, headers: Headers, *, last: bool) -> bytes | None:
@@ -84,9 +85,12 @@ class Gate:
             await self._app(scope, receive, send)
             return
         room = _room_for(scope["headers"], lane.body_limit) if lane.body_limit else 0
-        self._coming[lane.route] -= self._coming[lane.route] > 0  # not all were asked at the gate
         self._bodies += room
         try:
+            try:
+                await self._turnstile.enter()
+            finally:
+                self._coming[lane.route] -= self._coming[lane.route] > 0  # not all were asked at the gate
             with self._lag:
                 await self._app(scope, receive, send)
         finally:
@@ -107,8 +111,9 @@ class Gate:
         coming = self._coming[lane.route]
         # With so few the loop is late for other reasons than ours: to send them away would help nobody.
         lag = self._lag.seconds() if coming + self._lag.busy >= FEW else 0.0
+        crowd = Crowd(lag, self._turnstile.wait(), coming)
         for verdict in lane.verdicts:
-            if (reason := verdict(lag, coming)) is not None:
+            if (reason := verdict(crowd)) is not None:
                 return reason
         return None
 

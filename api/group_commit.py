@@ -15,9 +15,11 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError
 
+from api.crowd import Crowd
 from api.pace import Pace
 from api.patience import PATIENCE
 from api.problems import BacklogFull, Overloaded
+from api.turnstile import A_TURN
 from jobs import intake
 from jobs.database import is_collision, is_held, is_passing, transaction
 from jobs.errors import DatabaseUnavailable, InvalidPayload, OutcomeUnknown, PenstockError, RefusedError, Unavailable
@@ -32,8 +34,8 @@ log = structlog.get_logger()
 
 FEW: Final = 64
 """As long as fewer wait, a commit may be overdue, by a hiccup of the disk or of the machine, and nobody is refused."""
-FORGIVEN: Final = 8
-"""Times the longest wait by which it may be."""
+FORGIVEN: Final = 2.0
+"""Seconds by which it may be."""
 _TRIES: Final = 3
 
 Ring = Callable[[Sequence[Doorbell]], None]
@@ -123,21 +125,22 @@ class GroupCommit:
         """Begin to commit."""
         self._thread.start()
 
-    def verdict(self, lag: float, coming: int) -> type[Unavailable] | None:
+    def verdict(self, crowd: Crowd) -> type[Unavailable] | None:
         """Say why one more submission should not come in now; None: it should.
 
-        The event loop is late by `lag`, four times for each: to read it, to look at it, and twice to answer it.
-        `coming` have been let in and not been looked at yet.
+        The event loop comes to each four times, to read it, to begin it, to wake it and to answer it, and it was seen
+        where it is late: in a crowd that stays, each turn is followed by one that is as long.
         """
         if self._is_backlog_full():
             return BacklogFull
-        waiting = len(self._waiting) + coming
+        waiting = len(self._waiting) + crowd.coming
         if waiting >= self._limit or self._closing:
             return Overloaded
-        late = self._pace.overdue() + 4 * lag
+        late = self._pace.overdue() + 8 * crowd.lag
         if waiting < FEW:
-            late -= FORGIVEN * self._longest_wait
-        return Overloaded if self._pace.wait(waiting) + max(0.0, late) > self._longest_wait else None
+            late -= FORGIVEN
+        before = max(self._pace.wait(waiting), crowd.turn)
+        return Overloaded if before + max(0.0, late) > self._longest_wait else None
 
     async def submit(self, submission: Submission) -> Answer:
         """Return the answer once it is durable.
@@ -280,17 +283,21 @@ def _told(submission: Submission) -> dict[str, Any]:
 
 
 def _resolve(group: Sequence[Waiting], answers: Sequence[Answer | Exception]) -> None:
-    """Wake the waiting requests, one wake-up for each event loop."""
+    """Wake the waiting requests, so many at each turn of their event loop."""
     loop = group[0][1].get_loop()
+    left = deque(zip(group, answers, strict=True))
 
     def wake() -> None:
-        for (_, future, _), answer in zip(group, answers, strict=True):
+        for _ in range(min(A_TURN, len(left))):
+            (_, future, _), answer = left.popleft()
             if future.done():  # the client has left
                 continue
             if isinstance(answer, Acceptance | RefusedError):
                 future.set_result(answer)
             else:
                 future.set_exception(answer)
+        if left:
+            loop.call_soon(wake)
 
     if not loop.is_closed():
         loop.call_soon_threadsafe(wake)

@@ -8,6 +8,7 @@ from typing import Final
 
 from anyio import CapacityLimiter
 
+from api.crowd import Crowd
 from api.problems import Overloaded
 from jobs.errors import DatabaseUnavailable, Unavailable
 
@@ -49,9 +50,9 @@ class Line:
             return max(0, coming) * self._price / self._places
         return max((self._ahead + coming) * self._price / self._places, self._clock() - self._moved_at)
 
-    def verdict(self, lag: float, coming: int) -> type[Unavailable] | None:
-        """Say why nobody should come in now; None: come in. The event loop is late by `lag`."""
-        return Overloaded if max(lag, self.wait(coming)) > self._longest_wait else None
+    def verdict(self, crowd: Crowd) -> type[Unavailable] | None:
+        """Say why nobody should come in now; None: come in."""
+        return Overloaded if max(crowd.lag + crowd.turn, self.wait(crowd.coming)) > self._longest_wait else None
 
     @asynccontextmanager
     async def turn(self, weight: float = 1.0) -> AsyncIterator[None]:

@@ -39,7 +39,7 @@ class ApiSettings(Settings):
     longest_wait_seconds: Annotated[
         float,
         Field(gt=0, le=60, description="A submission that would wait longer for its commit gets 503 at once"),
-    ] = 0.25
+    ] = 0.15
     backlog_limit: Annotated[
         int,
         Field(ge=1, description="Ready jobs that may wait in PostgreSQL without a doorbell before others get 503"),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from api import body, schemas
+from api.crowd import Crowd
 from api.group_commit import GroupCommit
 from api.line import Line
 from api.openapi import ETAG, LOCATION
@@ -71,7 +72,7 @@ async def submit_batch(request: Request, caller: Caller) -> Response:
     settings: ApiSettings = request.app.state.settings
     text = await body.read(request, settings.batch_limit_bytes)
     line: Line = request.app.state.batches
-    if reason := line.verdict(0.0, 0):  # others may have come while this one's body was on its way
+    if reason := line.verdict(Crowd()):  # others may have come while this one's body was on its way
         raise reason
     take = partial(_take_batch, request, caller, text)
     acceptance = await in_time(line, take, otherwise=OutcomeUnknown, weight=max(1, text.count(b'"task"')))

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, text
 
+from api.crowd import Crowd
 from api.group_commit import FEW
 from deploy.stack.postgres import PostgresServer
 from jobs.database import transaction
@@ -51,7 +52,7 @@ def held_up(api: Api, person: Person) -> Iterator[None]:
             connection.execute(claim)
             waiting = pool.submit(person.submit, headers={"Idempotency-Key": "held"})
             scenes.wait_for_lock(person.engine)
-            eventually(lambda: api.app.state.commits.verdict(0.0, 0), 10, "the commit is overdue")
+            eventually(lambda: api.app.state.commits.verdict(Crowd()), 10, "the commit is overdue")
             yield
             connection.rollback()
         assert waiting.result().status_code == 202
@@ -154,9 +155,9 @@ def test_who_waited_for_a_commit_that_never_began_is_told_that_nothing_was_store
 def test_a_request_is_as_late_as_the_event_loop(narrow: Api) -> None:
     person = narrow.person()
 
-    assert narrow.app.state.commits.verdict(PROMISE, FEW) is not None
-    assert narrow.app.state.commits.verdict(PROMISE, 0) is None
-    assert narrow.app.state.commits.verdict(0.0, 0) is None
+    assert narrow.app.state.commits.verdict(Crowd(lag=PROMISE, coming=FEW)) is not None
+    assert narrow.app.state.commits.verdict(Crowd(lag=PROMISE)) is None
+    assert narrow.app.state.commits.verdict(Crowd()) is None
     assert person.submit().status_code == 202
 
 

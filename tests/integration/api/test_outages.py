@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from api.crowd import Crowd
 from api.patience import PATIENCE
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
@@ -123,7 +124,7 @@ def test_while_postgresql_hangs_probes_and_metrics_answer_and_newcomers_are_sent
         proxy.swallow()
         began = time.monotonic()
         hung = [pool.submit(person.get, f"/jobs/{job_id}"), pool.submit(person.submit)]
-        eventually(lambda: api.app.state.commits.verdict(0.0, 0), 10, "the commit is overdue")
+        eventually(lambda: api.app.state.commits.verdict(Crowd()), 10, "the commit is overdue")
 
         problem(person.submit(), 503, "overloaded")
         assert person.http.get("/health").status_code == 200

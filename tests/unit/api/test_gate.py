@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
+from api.crowd import Crowd
 from api.gate import FEW, Gate, Lane
 from api.problems import Overloaded
 from jobs.errors import Unavailable
@@ -32,10 +33,10 @@ class Scene:
             bodies_limit=2000,
         )
 
-    def _verdict(self, lag: float, coming: int) -> type[Unavailable] | None:
-        self.told.append(coming)
-        self.lags.append(lag)
-        return Overloaded if coming >= self.most else None
+    def _verdict(self, crowd: Crowd) -> type[Unavailable] | None:
+        self.told.append(crowd.coming)
+        self.lags.append(crowd.lag)
+        return Overloaded if crowd.coming >= self.most else None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.served = scope["path"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.crowd import Crowd
 from api.line import Line
 from api.problems import Overloaded
 from jobs.errors import DatabaseUnavailable
@@ -71,12 +72,12 @@ def test_places_that_nobody_gives_up_are_expected_to_stay_taken_as_long_again() 
         hall = Hall(longest_wait=0.25)
         async with AsyncExitStack() as places:
             await hall.fill(places)
-            assert hall.line.verdict(0.0, 0) is None
+            assert hall.line.verdict(Crowd()) is None
             hall.now += 3.0
 
             assert hall.line.wait() == 3.0
-            assert hall.line.verdict(0.0, 0) is Overloaded
-        assert hall.line.verdict(0.0, 0) is None
+            assert hall.line.verdict(Crowd()) is Overloaded
+        assert hall.line.verdict(Crowd()) is None
 
     run(scene())
 
@@ -112,5 +113,5 @@ def test_who_leaves_the_line_is_no_longer_counted() -> None:
 def test_a_late_event_loop_is_reason_enough() -> None:
     hall = Hall(longest_wait=0.25)
 
-    assert hall.line.verdict(0.3, 0) is Overloaded
-    assert hall.line.verdict(0.2, 0) is None
+    assert hall.line.verdict(Crowd(lag=0.3)) is Overloaded
+    assert hall.line.verdict(Crowd(lag=0.2)) is None
