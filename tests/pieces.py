@@ -23,6 +23,8 @@ SECONDS: Final = {
     "tests/chaos/test_smoke": 30.0,
     "tests/drill/test_backup": 3.0,
     "tests/integration/failpoints/": 12.0,
+    "tests/integration/deploy/": 6.0,
+    "tests/integration/worker/test_quorum_queues": 15.0,
     "tests/conformance/": 4.0,
     "tests/integration/cli/test_terminal": 5.0,
     "tests/integration/docs/": 20.0,

@@ -1,6 +1,7 @@
 """docker-compose.yml: the schema, that all it names exists, and what is promised of the whole."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,18 @@ def mounts(file: str) -> list[str]:
 def test_it_is_what_the_compose_specification_describes(file: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_linter_finds_nothing_that_was_not_decided() -> None:
+    linter = shutil.which("compose-lint", path=str(Path(sys.executable).parent))
+    assert linter, "it is one of the tests' tools"
+
+    options = ["--config", "deploy/compose/lint.yml", "--strict-config", "--no-env", "--fail-on", "low", "--quiet"]
+    done = subprocess.run(
+        [linter, "check", *options, FILE.name], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
 
