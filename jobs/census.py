@@ -84,6 +84,17 @@ def count(connection: Connection) -> list[Count]:
     return [Count(*row) for row in connection.execute(count_query())]
 
 
+def ready(connection: Connection, queue: str) -> int:
+    """Return how many jobs of the queue wait for a worker."""
+    parts = [
+        select(func.sum(table.c.entered - table.c.gone).label("now")).where(
+            table.c.queue == queue, table.c.state == JobState.QUEUED.value
+        )
+        for table in (census, census_marks)
+    ]
+    return int(connection.scalar(select(func.sum(union_all(*parts).subquery().c.now))) or 0)
+
+
 WAITS: Final = text(f"""
 SELECT queue, greatest(coalesce(extract(epoch FROM clock_timestamp() - least(
     (SELECT min(first.run_at)

@@ -4,22 +4,23 @@ Several things may hold a job at once, such as a paused queue without a worker. 
 must be cured first; the others are what would hold the job next.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import gt, lt
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, tuple_
 
-from jobs import registry
+from jobs import census, registry
 from jobs.errors import NotFound
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.state import FINAL, TRANSITIONS, JobState
 from jobs.tables import RUNG, UNRUNG, events, jobs, paused_queues
 
-MOST_COUNTED: Final = 20_000
-"""Jobs ahead that are counted of each kind; beyond that the position is known to be at least so much."""
+MOST_COUNTED: Final = 5_000
+"""Jobs ahead that are counted of each kind, and behind; with more of both the position has only bounds."""
 OVERDUE_AFTER: Final = timedelta(seconds=5)
 """A beat releases what is due within a second; later than this, there is none."""
 
@@ -186,43 +187,70 @@ def _ready_since(connection: Connection, job: RowMapping) -> datetime:
 
 
 def _in_line(connection: Connection, job: RowMapping, alive: Sequence[RowMapping], since: datetime) -> Finding:
-    ahead, is_all = jobs_ahead(connection, job)
+    least, most = place_in_line(connection, job)
     rate = sum(worker["rates"].get(job["queue"], 0.0) for worker in alive)
     free = sum(max(0, worker["slots"] - worker["running"]) for worker in alive)
+    starts = [_start_of(position, rate, free, job["now"]) for position in (least, most)]
     facts: dict[str, Any] = {
-        "position": ahead + 1,
-        "position_is_exact": is_all,
+        "position": least,
+        "position_at_most": most,
+        "position_is_exact": least == most,
         "workers": len(alive),
         "free_slots": free,
         "finished_per_second": round(rate, 3),
-        "estimated_start_at": None,
+        "not_before_at": starts[0],
+        "estimated_start_at": starts[1],
     }
-    if ahead < free:
-        facts["estimated_start_at"] = job["now"]
-    elif rate > 0:
-        facts["estimated_start_at"] = job["now"] + timedelta(seconds=(ahead + 1) / rate)
-    count = f"{ahead:,}" if is_all else f"more than {ahead:,}"
-    words = "It is next in its queue." if ahead == 0 else f"{count} jobs of queue {job['queue']} are before it."
-    return Finding(Cause.WAITING_TURN, since, words, facts=facts)
+    return Finding(Cause.WAITING_TURN, since, _words(job["queue"], least - 1, most - 1), facts=facts)
 
 
-def jobs_ahead(connection: Connection, job: RowMapping) -> tuple[int, bool]:
-    """Return how many ready jobs of its queue come before the job, and whether all of them were counted."""
-    counts = [
-        connection.scalar(select(func.count()).select_from(query.subquery())) or 0 for query in ahead_queries(job)
-    ]
+def _start_of(position: int, rate: float, free: int, now: datetime) -> datetime | None:
+    """Return when the job at this position starts, if the workers go on as they do; None: they finish nothing."""
+    if position <= free:
+        return now
+    return now + timedelta(seconds=position / rate) if rate > 0 else None
+
+
+def _words(queue: str, least: int, most: int) -> str:
+    if most == 0:
+        return "It is next in its queue."
+    count = f"{least:,}" if least == most else f"Between {least:,} and {most:,}"
+    return f"{count} jobs of queue {queue} are before it."
+
+
+def place_in_line(connection: Connection, job: RowMapping) -> tuple[int, int]:
+    """Return the least and the greatest position that the job may have among the ready jobs of its queue, from 1.
+
+    They are one where few are ahead of it, or few behind.
+    """
+    ahead, is_all = _counted(connection, line_queries(job))
+    if is_all:
+        return ahead + 1, ahead + 1
+    behind, is_all = _counted(connection, line_queries(job, behind=True))
+    last = max(ahead + 1, census.ready(connection, job["queue"]) - behind)
+    return (last if is_all else ahead + 1), last
+
+
+def _counted(connection: Connection, queries: Iterable[Select[Any]]) -> tuple[int, bool]:
+    """Return how many rows the queries find together, and whether that is all."""
+    counts = [connection.scalar(select(func.count()).select_from(query.subquery())) or 0 for query in queries]
     return sum(counts), all(count < MOST_COUNTED for count in counts)
 
 
-def ahead_queries(job: RowMapping) -> Iterator[Select[Any]]:
-    """Yield the queries for the ready jobs before this one: those not rung for, and those that were.
+def line_queries(job: RowMapping, *, behind: bool = False) -> Iterator[Select[Any]]:
+    """Yield the queries for the ready jobs before this one, or `behind` it: those not rung for, and those that were.
 
-    The broker orders by priority and then by when it was rung; PostgreSQL by priority, due time and id.
+    The broker orders by priority and then by when it was rung; PostgreSQL by priority, due time and id. Of the same
+    priority those come first whose doorbell is in the broker.
     """
-    place = tuple_(jobs.c.run_at, jobs.c.id) < tuple_(job["run_at"], job["id"])
+    than = gt if behind else lt
     is_rung, same = job["rung_at"] is not None, jobs.c.priority == job["priority"]
-    more_urgent = jobs.c.priority > job["priority"]
-    unrung = [more_urgent] if is_rung else [more_urgent, and_(same, place)]
-    rung = [more_urgent, and_(same, jobs.c.rung_at < job["rung_at"]) if is_rung else same]
-    for kind, before in ((UNRUNG, unrung), (RUNG, rung)):
-        yield select(jobs.c.id).where(kind, jobs.c.queue == job["queue"], or_(*before)).limit(MOST_COUNTED)
+    others = than(job["priority"], jobs.c.priority)
+    if is_rung:
+        unrung = [others, same] if behind else [others]
+        rung = [others, and_(same, than(jobs.c.rung_at, job["rung_at"]))]
+    else:
+        unrung = [others, and_(same, than(tuple_(jobs.c.run_at, jobs.c.id), tuple_(job["run_at"], job["id"])))]
+        rung = [others] if behind else [others, same]
+    for kind, wanted in ((UNRUNG, unrung), (RUNG, rung)):
+        yield select(jobs.c.id).where(kind, jobs.c.queue == job["queue"], or_(*wanted)).limit(MOST_COUNTED)

@@ -158,6 +158,42 @@ def test_a_job_in_line_says_its_position_and_when_it_may_start(engine: Engine) -
     assert runs(engine, mine)
 
 
+def test_the_last_of_a_long_line_knows_its_position_from_those_behind_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.explain.MOST_COUNTED", 3)
+    employ(engine, slots=1)
+    with transaction(engine) as connection:
+        registry.beat(connection, "worker-1", running=1, rates={"default": 1.0})
+    line = [scenes.queued(engine) for _ in range(10)]
+    for job_id in line[6:]:
+        scenes.change(engine, job_id, rung_at=None)
+
+    found = [look(engine, job_id).findings[0].facts for job_id in line]
+
+    assert [facts["position_is_exact"] for facts in found] == [True] * 3 + [False] * 4 + [True] * 3
+    assert [facts["position"] for facts in found if facts["position_is_exact"]] == [1, 2, 3, 8, 9, 10]
+    for place, facts in enumerate(found, 1):
+        assert facts["position"] <= place <= facts["position_at_most"]
+
+
+def test_where_a_position_is_not_known_the_estimate_is_for_the_last_it_may_be(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.explain.MOST_COUNTED", 1)
+    employ(engine, slots=1)
+    with transaction(engine) as connection:
+        registry.beat(connection, "worker-1", running=1, rates={"default": 2.0})
+    line = [scenes.queued(engine) for _ in range(9)]
+
+    found = look(engine, line[4])
+
+    facts = found.findings[0].facts
+    assert (facts["position"], facts["position_at_most"]) == (2, 8)
+    assert facts["estimated_start_at"] == found.at + timedelta(seconds=4)
+    assert facts["not_before_at"] == found.at + timedelta(seconds=1)
+
+
 def test_what_was_not_rung_for_comes_after_what_was_unless_it_is_more_urgent(engine: Engine) -> None:
     employ(engine)
     rung, unrung, urgent = scenes.queued(engine), scenes.queued(engine), scenes.queued(engine, priority=9)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, Executable, select, text
 
 from jobs import attempts, census, insertion, search, unheard, upkeep
-from jobs.explain import ahead_queries
+from jobs.explain import line_queries
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.search import Filter
 from jobs.state import JobState
@@ -82,11 +82,12 @@ def test_upkeep_finds_its_work_by_index(connection: Connection, explained: Expla
     hold(case, explained(connection, case.statement))
 
 
-def test_a_place_in_line_is_counted_by_index(connection: Connection, explained: Explain) -> None:
+@pytest.mark.parametrize("behind", [False, True], ids=["ahead", "behind"])
+def test_a_place_in_line_is_counted_by_index(connection: Connection, explained: Explain, *, behind: bool) -> None:
     last = select(jobs).where(text("state = 'queued' AND rung_at IS NULL"), jobs.c.queue == "default")
     job = connection.execute(last.order_by(jobs.c.priority, jobs.c.run_at.desc()).limit(1)).mappings().one()
 
-    for query, index in zip(ahead_queries(job), ("jobs_unrung", "jobs_rung"), strict=True):
+    for query, index in zip(line_queries(job, behind=behind), ("jobs_unrung", "jobs_rung"), strict=True):
         plan = explained(connection, query)
         assert plan.read_whole == set()
         assert plan.indexes == {index}
