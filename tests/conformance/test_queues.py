@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from kombu import Queue
+
 from jobs.model import Doorbell, NewJob, new_job_id
 from jobs.state import JobState
 from tests.conformance.plant import Plant
@@ -13,6 +15,8 @@ from tests.services.local_processes import Worker
 
 PREFETCH = 5
 """Doorbells that a worker of one slot holds at most: the four it was sent, and the job that it runs."""
+REDELIVERIES = 25
+"""A quorum queue of RabbitMQ 4 puts a message aside after 20."""
 
 
 def _noop(lane: str, **facts: object) -> NewJob:
@@ -137,3 +141,31 @@ def test_a_worker_whose_slots_are_taken_leaves_the_doorbells_to_others(plant: Pl
         plant.cancel(long)
         plant.finished(plant.submit("demo.noop", crew.lane))
         assert plant.job(long)["state"] == JobState.CANCELLED
+
+
+def test_a_doorbell_that_came_back_more_often_than_any_broker_allows_starts_its_job_once(plant: Plant) -> None:
+    lane = plant.lane()
+    with plant.no_upkeep():
+        job_id = plant.submit("demo.echo", lane, message="once")
+        for _ in range(REDELIVERIES):
+            with plant.connection() as connection, connection.channel() as channel:
+                message = plant.until(lambda: Queue(lane)(channel).get(), "the doorbell is there")
+                message.requeue()
+        late = plant.worker(queue=lane)
+        job = plant.finished(job_id)
+        plant.dismiss(late)
+
+    assert (job["state"], job["result"], plant.outcomes(job_id)) == (JobState.SUCCEEDED, "once", ["succeeded"])
+
+
+def test_a_queue_whose_jobs_all_wait_for_something_slow_holds_up_no_other(plant: Plant) -> None:
+    with plant.crew(worker_concurrency=2) as slow, plant.crew(worker_concurrency=2) as quick:
+        waiting = [plant.submit("probe.naps", slow.lane, seconds=3) for _ in range(40)]
+        plant.running(waiting[0])
+
+        rows = plant.all_finished(plant.echoes(30, quick.lane), seconds=20)
+
+        assert {(row["state"], row["attempt"]) for row in rows} == {(JobState.SUCCEEDED, 1)}
+        assert plant.job(waiting[-1])["state"] == JobState.QUEUED
+        for job_id in waiting:
+            plant.cancel(job_id)
