@@ -51,6 +51,12 @@ def types(key: UUID, amount: Decimal, at: datetime, size: Size, parcel: Parcel, 
     return {name: type(value).__name__ for name, value in found.items()}
 
 
+@shared_task(name="probe.grows")
+def grows(megabytes: int) -> int:
+    """Take so much memory, and use it."""
+    return len(b"x" * (megabytes << 20))
+
+
 @shared_task(name="probe.logs", bind=True)
 def logs(self: Any) -> None:
     """Say something in each of the ways that a task has, and be silent for a while."""

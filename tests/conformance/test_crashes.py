@@ -6,7 +6,9 @@ import pytest
 
 from jobs.model import JobId
 from jobs.state import JobState
+from tests.chaos.memory import bound
 from tests.conformance.plant import Plant
+from tests.services.fixtures import unavailable
 from tests.services.local_processes import Worker
 from tests.services.stack import gone
 
@@ -142,3 +144,23 @@ def _without_lease(plant: Plant, job_id: JobId) -> bool:
 
 def _who_runs(plant: Plant, workers: list[Worker], name: str) -> Worker:
     return next(one for one in workers if name.startswith(one.name()))
+
+
+def test_a_job_that_takes_more_memory_than_there_is_becomes_a_dead_letter_and_its_neighbours_run(plant: Plant) -> None:
+    memory = bound("crashes")
+    if not memory.kills:
+        unavailable("a control group with a limit of memory")
+    with plant.crew(worker_concurrency=2) as crew:
+        for pid in (crew.worker.pid, *crew.worker.children()):
+            memory.adopt(pid)
+        grows = plant.submit("probe.grows", crew.lane, megabytes=memory.beyond_megabytes)
+        rows = plant.all_finished(plant.echoes(20, crew.lane), seconds=60)
+        job = plant.finished(grows, seconds=60)
+        killed = memory.kill_count()
+        crew.worker.stop()
+    memory.close()
+
+    assert {row["state"] for row in rows} == {JobState.SUCCEEDED}
+    assert (job["state"], job["reason"]) == (JobState.FAILED, "crashed")
+    assert plant.outcomes(grows) == ["lost", "lost", "lost"]
+    assert killed == 3
