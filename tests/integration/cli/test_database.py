@@ -51,6 +51,14 @@ def test_a_check_tells_what_is_to_be_done_and_does_nothing(anywhere: Command, em
     assert anywhere("migrate").stdout == f"schema {head()}: nothing to do\n"
 
 
+def test_a_later_release_s_schema_is_left_as_it_is(operate: Command, engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    for arguments in (["migrate", "--check"], ["migrate"]):
+        assert operate(*arguments).stdout == f"schema 9999 suits {head()}: nothing to do\n"
+
+
 def test_a_database_of_another_release_is_left_alone(operate: Command, engine: Engine) -> None:
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'v9999'"))

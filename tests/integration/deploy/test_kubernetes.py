@@ -1,10 +1,79 @@
-"""What the scalers of deploy/kubernetes ask Prometheus, read by its own parser."""
+"""What deploy/kubernetes has a shell and Prometheus do, done by them."""
 
 import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+import pytest
+from psycopg import sql
+
+from deploy.stack.child import Child
+from deploy.stack.postgres import PostgresServer
+from jobs import migrations
+from tests.services.databases import connect_to
+from tests.services.fixtures import administer
+from tests.services.kustomize import Manifest
+from tests.services.local_processes import surroundings
 from tests.services.monitoring import programs, run
-from tests.unit.deploy.manifests import of
+from tests.unit.deploy.manifests import OVERLAYS, of, pods
+
+SECONDS: Final = 30.0
+SHIM: Final = f'#!/bin/sh\nexec {sys.executable} -P -m deploy.cli.entry "$@"\n'
+"""Stands for the command `penstock` of the image."""
+
+
+@pytest.fixture
+def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The url of a database without a schema."""
+    name = sql.Identifier(f"kubernetes_{uuid.uuid4().hex}")
+    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
+    yield postgres_server.database_url(name.as_string().strip('"'))
+    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def waiting(empty_url: str, tmp_path: Path) -> Iterator[Child]:
+    """What stands before each process that needs the schema; it has looked once and found none."""
+    shim = tmp_path / "penstock"
+    shim.write_text(SHIM)
+    shim.chmod(0o755)
+    (container,) = init_containers()
+    environment = surroundings(DATABASE_URL=empty_url, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    child = Child("schema", container["command"], environment=environment, log=tmp_path / "log", directory=tmp_path)
+    child.start()
+    try:
+        child.wait_until(lambda: "schema empty ->" in child.written(), SECONDS)
+        yield child
+    finally:
+        child.kill()
+
+
+def init_containers() -> list[Manifest]:
+    """Return those that differ."""
+    found = [one for name in OVERLAYS for pod in pods(name).values() for one in pod["spec"].get("initContainers", ())]
+    return [one for at, one in enumerate(found) if one not in found[:at]]
+
+
+def test_a_process_starts_once_the_schema_is_there(waiting: Child, empty_url: str) -> None:
+    assert waiting.exit_code is None
+    engine = connect_to(empty_url)
+    migrations.upgrade(engine)
+    engine.dispose()
+
+    assert waiting.wait(SECONDS)
+    assert waiting.exit_code == 0
+
+
+def test_a_pod_that_waits_for_the_schema_goes_when_it_is_told(waiting: Child) -> None:
+    waiting.send(signal.SIGTERM)
+
+    assert waiting.wait(SECONDS)
+    assert waiting.exit_code == 1, "the shell ends by itself, which as process 1 it does only where it is told how"
 
 
 def test_prometheus_parses_what_the_scalers_ask(tmp_path: Path) -> None:
