@@ -3,18 +3,15 @@
 import os
 import resource
 import shutil
-import sys
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from api.connections import Connection
 from api.settings import ApiSettings
 from api.siblings import shared_folder
-from jobs.errors import PenstockError
-from jobs.misconfiguration import told
+from jobs.startup import starting
 
 FILES_BESIDE_CONNECTIONS: Final = 200
 """Of each process: connections to PostgreSQL and the broker, logs, metrics."""
@@ -60,13 +57,9 @@ def main(settings: ApiSettings, app: FastAPI) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        from api.app import create_app  # reads the first settings, which may be wrong
+    with starting("The API"):
+        from api.app import create_app, wait_for_servers  # reads the first settings, which may be wrong
 
-        main(ApiSettings(), create_app())
-    except ValidationError as error:
-        sys.stderr.write(f"The API cannot start: {told(error)}\n")
-        sys.exit(2)
-    except PenstockError as error:
-        sys.stderr.write(f"The API cannot start: {error}\n")
-        sys.exit(2)
+        served = create_app()
+        wait_for_servers()
+        main(ApiSettings(), served)

@@ -37,7 +37,6 @@ from api.submission import Intake
 from api.waiting import Lookout
 from jobs import failpoints, upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
-from jobs.errors import ConfigurationError
 from jobs.model import JobId
 from jobs.release import release_version
 from jobs.telemetry import logs, reports, traces
@@ -45,6 +44,7 @@ from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.pools import watch
 from jobs.window import Backlog, Window
+from tasks import startup
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
 from tasks.dispatch import Dispatcher
@@ -126,16 +126,13 @@ def create(
 
     `parting` is done last, when the process stops.
     """
-    if tasks.broker_url is None:
-        raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
-    url = tasks.broker_url.get_secret_value()
+    url, ca_file = tasks.broker(), tasks.broker_ca_file
     engines = Engines.of(database)
     instruments = instruments_of(Process.API)
     for name, engine in engines._asdict().items():
         watch(engine, name, instruments)
-    dispatcher = Dispatcher(
-        DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues), _give_back(engines.aside), instruments
-    )
+    publisher = DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues, ca_file)
+    dispatcher = Dispatcher(publisher, _give_back(engines.aside), instruments)
     commits = (traced.TracedCommits if traced else GroupCommit)(
         engines.writer,
         dispatcher.ring,
@@ -161,7 +158,7 @@ def create(
     app.state.dispatcher = dispatcher
     catalogue = load_catalogue(celery_app, tasks)
     app.state.intake = Intake(catalogue, tasks.queues)
-    app.state.readiness = Readiness(engines.aside, url)
+    app.state.readiness = Readiness(engines.aside, url, ca_file)
     stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
     app.state.profiler = Profiler()
     app.state.scrape = Scrape(instruments.registry, stored)
@@ -250,3 +247,11 @@ def create_app() -> Any:
     gc.collect()
     gc.freeze()
     return app
+
+
+def wait_for_servers() -> None:
+    """Return when PostgreSQL is there; the broker may be away, for jobs are accepted without it.
+
+    Raises `ConfigurationError` for a broker that refuses us, and `Unavailable`.
+    """
+    startup.wait_for_servers(DatabaseSettings(), task_settings(), without_broker=True)

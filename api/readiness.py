@@ -1,18 +1,17 @@
 """Each dependency by its name."""
 
 import time
+from pathlib import Path
 from typing import Final
 
-from kombu import Connection as BrokerConnection
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from api.schemas import Dependency
 from api.schemas import Readiness as View
-from jobs import registry
+from jobs import registry, schema
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
-from jobs.migrations import head, suits
-from tasks.topology import transport_options
+from tasks.topology import connect
 
 REMEMBERED_FOR: Final = 1.0
 """Seconds for which the broker is not asked again, so that probes cost it nothing."""
@@ -21,11 +20,11 @@ REMEMBERED_FOR: Final = 1.0
 class Readiness:
     """Looks at PostgreSQL, its schema, the broker and the workers."""
 
-    def __init__(self, engine: Engine, broker_url: str) -> None:
+    def __init__(self, engine: Engine, broker_url: str, broker_ca_file: Path | None = None) -> None:
         """Look at these."""
         self._engine = engine
         self._broker_url = broker_url
-        self._head = head()
+        self._broker_ca_file = broker_ca_file
         self._broker = Dependency(ok=False, detail="not looked at yet")
         self._looked_at = float("-inf")
         self.is_leaving = False
@@ -66,21 +65,19 @@ class Readiness:
     def _look_at_database(self) -> tuple[Dependency, Dependency, int | None]:
         try:
             with reading(self._engine) as connection:
-                exists = connection.scalar(text("SELECT to_regclass('alembic_version') IS NOT NULL"))
-                found = connection.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
+                found = schema.found_in(connection)
                 alive = registry.count_alive(connection) if found else None
         except DatabaseUnavailable:
             return Dependency(ok=False, detail="does not answer"), Dependency(ok=False, detail="unknown"), None
-        fits = suits(found, self._head)
-        detail = None if fits else f"is at {found or 'nothing'}, needs {self._head}: run penstock migrate"
-        return Dependency(ok=True), Dependency(ok=fits, detail=detail), alive
+        wrong = schema.wrong(found)
+        return Dependency(ok=True), Dependency(ok=wrong is None, detail=wrong), alive
 
     def _look_at_broker(self) -> Dependency:
         now = time.monotonic()
         if now - self._looked_at < REMEMBERED_FOR:
             return self._broker
-        options = {**transport_options(self._broker_url), "socket_timeout": 2}
-        broker = BrokerConnection(self._broker_url, transport_options=options, connect_timeout=2)
+        options = {"socket_timeout": 2}
+        broker = connect(self._broker_url, self._broker_ca_file, transport_options=options, connect_timeout=2)
         try:
             broker.connect()
             if self._broker_url.startswith("redis"):

@@ -4,6 +4,7 @@ Every settings class of Penstock is a `Settings`, so what is said here holds for
 secrets come from one folder, by the names of fields; a variable for each file is what containers and systemd have.
 """
 
+import difflib
 import os
 import re
 import stat
@@ -17,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.errors import ConfigurationError
+from jobs.variables import KNOWN
 
 PREFIX: Final = "PENSTOCK_"
 FILE_SUFFIX: Final = "_FILE"
@@ -26,6 +28,7 @@ LARGEST_SECRET_BYTES: Final = 65_536
 _EXAMPLES: Final = frozenset({"admin", "default", "example", "guest", "password", "penstock", "postgres", "secret"})
 """Secrets that documentation and servers come with."""
 _PLACEHOLDER: Final = re.compile(r"change[-_ ]?(it|me|this)[-_!.\w]*|<.*>|\.\.\.|x{3,}", re.IGNORECASE)
+_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
 _PASSWORD_IN_URL: Final = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#@]*?:(?P<password>[^/?#]*)@", re.IGNORECASE)
 
 
@@ -136,6 +139,20 @@ def _one_line(file: Path) -> str:
     if len(text.splitlines()) > 1:
         raise ValueError("has several lines")
     return text
+
+
+def refuse_unknown() -> None:
+    """Raise `ConfigurationError`, which suggests a name, for a variable of ours that no part of Penstock reads."""
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in KNOWN:
+            raise ConfigurationError(f"{name} is no setting of this release; {_instead(name.upper())}")
+
+
+def _instead(name: str) -> str:
+    if _SERVICE_LINK.search(name):
+        return "Kubernetes made it of a Service: set enableServiceLinks to false in the pod."
+    close = difflib.get_close_matches(name, sorted(KNOWN), n=1, cutoff=0.75)
+    return f"did you mean {close[0]}?" if close else "unset it, docs/reference/settings.md lists them all."
 
 
 def present() -> dict[str, str | None]:

@@ -46,6 +46,11 @@ def _field(settings: type[Settings], where: str) -> tuple[str, FieldInfo | None]
     return where, None
 
 
+def variable_of(settings: type[Settings], name: str) -> str:
+    """Return the variable that a person must look at for the field `name`: the one that is set, else the first."""
+    return _variable(variables(settings, name, settings.model_fields[name]))
+
+
 def _variable(names: tuple[str, ...]) -> str:
     """Return the variable that is set, else the first."""
     given = (one for name in names for one in (name, name + FILE_SUFFIX) if os.environ.get(one))

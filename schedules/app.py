@@ -6,7 +6,6 @@ from celery import Celery, signals
 
 from jobs import failpoints
 from jobs.database import DatabaseSettings, open_engine
-from jobs.errors import ConfigurationError
 from jobs.telemetry import logs, reports
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import instruments_of
@@ -23,6 +22,7 @@ from tasks import discovery
 from tasks.app import celery_app, settings
 from tasks.publisher import DoorbellPublisher
 from tasks.settings import TaskSettings
+from tasks.startup import wait_for_servers
 
 _KEPT: Final = "penstock_pulse"
 """The attribute of the app by which the scheduler, which Celery makes, finds its pulse."""
@@ -30,9 +30,7 @@ _KEPT: Final = "penstock_pulse"
 
 def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database: DatabaseSettings) -> Pulse:
     """Give the app its pulse. Raises `ConfigurationError` without a broker."""
-    if tasks.broker_url is None:
-        raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
-    url = tasks.broker_url.get_secret_value()
+    url = tasks.broker()
     instruments = instruments_of(Process.BEAT)
     tell_facts(instruments.registry)
     engine = open_engine(database, application_name="penstock-beat", pool_size=2)
@@ -41,7 +39,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     readiness = Readiness(stale_after=STALE_AFTER + 2 * chosen.upkeep_seconds)
     ringing = Ringing(
         engine=engine,
-        publisher=DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues),
+        publisher=DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues, tasks.broker_ca_file),
         queues=tasks.queues,
         window=tasks.doorbell_window,
         settings=chosen,
@@ -87,7 +85,9 @@ def run() -> None:
     logs.configure(logs.LogSettings(), role="beat")
     reports.begin("beat", reports.ReportSettings())
     failpoints.arm(failpoints.FailPointSettings())
-    discovery.load(settings().task_modules)  # before Celery imports them, which looks in fewer places
-    compose(celery_app, ScheduleSettings(), settings(), DatabaseSettings())
+    chosen, tasks, database = ScheduleSettings(), settings(), DatabaseSettings()
+    discovery.load(tasks.task_modules)  # before Celery imports them, which looks in fewer places
+    wait_for_servers(database, tasks)
+    compose(celery_app, chosen, tasks, database)
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
     celery_app.Beat(loglevel="INFO", quiet=True).run()

@@ -10,7 +10,7 @@ from jobs.errors import ConfigurationError
 from tasks import discovery
 from tasks.catalogue import Catalogue, TaskSpec, describe
 from tasks.settings import TaskSettings
-from tasks.topology import EXCHANGE, job_queue, transport_options
+from tasks.topology import EXCHANGE, job_queue, tls_options, transport_options
 
 log = structlog.get_logger()
 
@@ -23,6 +23,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
     url = settings.broker_url.get_secret_value() if settings.broker_url else None
     return {
         "broker_url": url,
+        "broker_use_ssl": tls_options(url, settings.broker_ca_file) if url else None,
         "broker_transport_options": transport_options(url) if url else {},
         "broker_heartbeat": 10,  # a half-open connection is noticed in under half a minute
         "broker_connection_timeout": 4,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from amqp import spec
@@ -21,7 +22,7 @@ from jobs.failpoints import passed, reached
 from jobs.model import Doorbell, JobId
 from tasks import messages
 from tasks.settings import QueueKind
-from tasks.topology import EXCHANGE, broker_priority, declare, depth, is_redis, transport_options
+from tasks.topology import EXCHANGE, broker_priority, connect, declare, depth, is_redis
 
 CONFIRM_TIMEOUT: Final = 10.0
 """Seconds without any word from the broker after which a batch counts as not delivered."""
@@ -126,9 +127,12 @@ class _ConfirmedChannel:
 class DoorbellPublisher:
     """Rings doorbells over one connection of its own. For one thread."""
 
-    def __init__(self, url: str, queues: Sequence[str], kind: QueueKind = "classic") -> None:
+    def __init__(
+        self, url: str, queues: Sequence[str], kind: QueueKind = "classic", ca_file: Path | None = None
+    ) -> None:
         """Connect at the first use; on RabbitMQ the queues are of that kind."""
         self._url = url
+        self._ca_file = ca_file
         self._queues = queues
         self._kind = kind
         self._connection: Connection | None = None
@@ -188,9 +192,7 @@ class DoorbellPublisher:
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = Connection(
-                self._url, transport_options=transport_options(self._url), connect_timeout=3, heartbeat=0
-            )
+            self._connection = connect(self._url, self._ca_file, connect_timeout=3, heartbeat=0)
             self._declare()
         return self._connection
 

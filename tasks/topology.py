@@ -7,8 +7,11 @@ directions meet here and nowhere else. Quorum queues are replicated and know no 
 PostgreSQL's order, the window of doorbells and the worker's own line make of it.
 """
 
+import ssl
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from amqp.exceptions import ChannelError
 from kombu import Connection, Exchange, Queue
@@ -95,3 +98,22 @@ def transport_options(url: str) -> dict[str, Any]:
         }
     # Without these a publish hangs for as long as a memory or disk alarm lasts, whatever confirm_timeout says.
     return {"read_timeout": 10, "write_timeout": 10}
+
+
+def tls_options(url: str, ca_file: Path | None) -> dict[str, Any] | None:
+    """Return what kombu is to insist on where `url` asks for TLS; None: it does not.
+
+    Left alone, kombu checks no certificate of Redis, and py-amqp no name in one (their `Connection` and `Transport`).
+    """
+    trusted = str(ca_file) if ca_file else None
+    if url.startswith("amqps://"):
+        return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": trusted, "server_hostname": urlsplit(url).hostname}
+    if url.startswith("rediss://"):
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": trusted, "ssl_check_hostname": True}
+    return None
+
+
+def connect(url: str, ca_file: Path | None = None, **wishes: Any) -> Connection:
+    """Return a connection to the broker that opens at its first use; `wishes` come before our own options."""
+    options = {**transport_options(url), **wishes.pop("transport_options", {})}
+    return Connection(url, transport_options=options, ssl=tls_options(url, ca_file) or False, **wishes)

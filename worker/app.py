@@ -25,6 +25,7 @@ from tasks import discovery
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
 from tasks.settings import TaskSettings
+from tasks.startup import wait_for_servers
 from tasks.topology import is_redis
 from worker import pool_process
 from worker.drain import Drain
@@ -208,14 +209,13 @@ def run() -> int:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     chosen, tasks, database = WorkerSettings(), task_settings(), DatabaseSettings()
-    if tasks.broker_url is None:
-        raise ConfigurationError("BROKER_URL is not set: amqp://user:password@host:5672// or redis://host:6379/0.")
     unknown = set(chosen.worker_queues) - set(tasks.queues)
     if unknown:
         raise ConfigurationError(
             f"PENSTOCK_WORKER_QUEUES names {sorted(unknown)}, which PENSTOCK_QUEUES does not list."
         )
     discovery.load(tasks.task_modules)  # before Celery does: its own words for a missing module are a bare trace
+    wait_for_servers(database, tasks)
     app = compose(celery_app, chosen, tasks, database)
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
     worker = app.Worker(

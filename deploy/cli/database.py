@@ -21,10 +21,11 @@ from deploy.stack.options import DATABASE_VARIABLES
 from deploy.stack.server import write_private
 from jobs import keys, migrations
 from jobs.database import DatabaseSettings, open_engine, reading, transaction
-from jobs.environment import FILE_SUFFIX
+from jobs.environment import FILE_SUFFIX, refuse_unknown
 from jobs.errors import SchemaHeld
 from jobs.misconfiguration import told
 from jobs.model import DEFAULT_TENANT
+from jobs.startup import StartSettings, look_at_database, wait_for
 
 app = typer.Typer()
 key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -69,6 +70,8 @@ def migrate(
 
     Several at once do no harm: one does the work. A later release's schema suits this one, and is left as it is.
     """
+    refuse_unknown()
+    wait_for([look_at_database(_settings(), is_migrated=False)], StartSettings().start_wait_seconds)
     with database() as engine:
         before, head = migrations.current(engine), migrations.head()
         fits = migrations.suits(before, head)

@@ -17,6 +17,8 @@ from flower.views.monitor import Metrics
 from deploy.flower.settings import FlowerSettings
 from deploy.stack.home import ROOT
 from jobs.errors import ConfigurationError
+from tasks.app import settings
+from tasks.startup import wait_for_broker
 
 SECRET_OPTIONS: Final = ("basic_auth", "oauth2_secret", "cookie_secret", "broker_api")
 """Options of Flower whose value is, or holds, a secret."""
@@ -40,6 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     _refuse_secrets(arguments)
     prepare(FlowerSettings(), options)
+    wait_for_broker(settings())
     urls.handlers[:] = [_guarded(handler) for handler in urls.handlers]
     # Celery looks for the app in the folder first: it must be ours.
     celery([f"--workdir={ROOT}", "-A", "tasks.app:celery_app", "flower", "--loglevel=warning", *arguments])

@@ -113,11 +113,6 @@ def revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
-def suits(revision: str | None, newest: str) -> bool:
-    """Tell whether a release whose head is `newest` works on this revision: on its own, or a later one, which adds."""
-    return revision is not None and len(revision) == len(newest) and revision.isdigit() and revision >= newest
-
-
 def current(engine: Engine) -> str | None:
     """Return the revision that the database is at; None: it has no schema yet."""
     with transaction(engine) as connection:

@@ -2,33 +2,29 @@
 
 import sys
 
-from pydantic import ValidationError
+from alembic.util import CommandError as AlembicError
 
 from jobs.database import DatabaseSettings, open_engine
-from jobs.errors import PenstockError, SchemaHeld
+from jobs.errors import ConfigurationError, SchemaHeld, Unavailable
 from jobs.migrations import current, head, upgrade
+from jobs.startup import StartSettings, look_at_database, starting, wait_for
 
 
-def main() -> int:
+def main() -> None:
     """Upgrade, and say from where to where."""
+    settings = DatabaseSettings()
+    wait_for([look_at_database(settings, is_migrated=False)], StartSettings().start_wait_seconds)
+    engine = open_engine(settings, application_name="penstock-migrate")
+    before = current(engine)
     try:
-        engine = open_engine(DatabaseSettings(), application_name="penstock-migrate")
-        before = current(engine)
         upgrade(engine)
-    except ValidationError:
-        sys.stderr.write(
-            "DATABASE_URL is missing or not a PostgreSQL URL; set it to postgresql://user@host:5432/name\n"
-        )
-        return 2
     except SchemaHeld as error:
-        sys.stderr.write(f"{error} pg_stat_activity shows the longest transaction; end it and run this again.\n")
-        return 1
-    except PenstockError as error:
-        sys.stderr.write(f"{error} Check DATABASE_URL and that PostgreSQL is up.\n")
-        return 1
+        raise Unavailable(f"{error} pg_stat_activity shows the longest transaction; end it, try again.") from None
+    except AlembicError as error:
+        raise ConfigurationError(f"{error}. The database was made by another release; use that one's.") from None
     sys.stdout.write(f"schema {before or 'empty'} -> {head()}\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with starting("The migration"):
+        main()

@@ -30,10 +30,12 @@ SETTINGS: Final[Mapping[str, str]] = {
     "PENSTOCK_DRAIN_SECONDS": "2",
     "PENSTOCK_CANCEL_GRACE_SECONDS": f"{GRACE_SECONDS:g}",
     "PENSTOCK_STRANDED_SECONDS": "5",
+    "PENSTOCK_START_WAIT_SECONDS": "300",
     "PENSTOCK_LOG_FORMAT": "json",
     "PENSTOCK_TASK_MODULES": executions.__name__,
 }
-"""What differs from the defaults, the lease apart: shorter, so that a short run sees many recoveries."""
+"""What differs from the defaults, the lease apart: shorter, so that a short run sees many recoveries; and a process may
+start while a server is away."""
 _READY: Final = {"api": "Uvicorn running on", "worker": " ready.", "beat": "beat: Starting..."}
 
 

@@ -115,8 +115,8 @@ def test_a_worker_that_starts_without_a_broker_waits_for_it(plant: Plant, broker
     plant.broker.kill()
     job_id = plant.submit("demo.echo", lane, message="early")
 
-    early = plant.worker(queue=lane, wait=False)
-    plant.until(lambda: "broker_unavailable" in early.logs(), "the worker says that it waits")
+    early = plant.worker(queue=lane, wait=False, start_wait_seconds=60)
+    plant.until(lambda: "start_waits" in early.logs(), "the worker says that it waits")
     plant.broker.container.server.start()
 
     assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
@@ -129,9 +129,9 @@ def test_a_worker_that_starts_without_postgresql_waits_for_it(plant: Plant, post
 
     postgres_server.stop()
     try:
-        early = plant.worker(queue=lane, wait=False)
+        early = plant.worker(queue=lane, wait=False, start_wait_seconds=60)
         pid = early.pid
-        plant.until(lambda: '"doing":"announce"' in early.logs(), "the worker says that it waits")
+        plant.until(lambda: "start_waits" in early.logs(), "the worker says that it waits")
     finally:
         plant.restart(postgres_server)
 
@@ -143,8 +143,8 @@ def test_a_worker_that_starts_without_postgresql_waits_for_it(plant: Plant, post
 def test_a_worker_that_waits_for_postgresql_can_be_told_to_stop(plant: Plant, postgres_server: PostgresServer) -> None:
     postgres_server.stop()
     try:
-        early = plant.worker(queue=plant.lane(), wait=False)
-        plant.until(lambda: '"doing":"announce"' in early.logs(), "the worker says that it waits")
+        early = plant.worker(queue=plant.lane(), wait=False, start_wait_seconds=60)
+        plant.until(lambda: "start_waits" in early.logs(), "the worker says that it waits")
 
         early.stop()
     finally:

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import Engine, Table, event, func, insert, select, text
 
 from deploy.stack.postgres import PostgresServer
-from jobs import migrations, partitions
+from jobs import migrations, partitions, schema
 from jobs.database import transaction
 from jobs.errors import SchemaHeld
 from jobs.migrations import downgrade, revisions, upgrade
@@ -273,4 +273,4 @@ def test_a_statement_that_keeps_the_rules_passes(statement: str) -> None:
     [("0007", True), ("0008", True), ("0006", False), (None, False), ("old", False), ("99999", False)],
 )
 def test_a_release_works_on_its_own_schema_and_on_later_ones(found: str | None, fits: bool) -> None:
-    assert migrations.suits(found, "0007") is fits
+    assert schema.suits(found, "0007") is fits

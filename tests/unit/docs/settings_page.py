@@ -23,6 +23,7 @@ from deploy.stack.home import ROOT
 from jobs.database import DatabaseSettings
 from jobs.environment import FILE_SUFFIX, variables
 from jobs.failpoints import FailPointSettings
+from jobs.startup import StartSettings
 from jobs.telemetry.logs import LogSettings
 from jobs.telemetry.metrics import MetricsSettings
 from jobs.telemetry.reports import ReportSettings
@@ -43,6 +44,7 @@ CLASSES: Final = (
     ("Beat", ScheduleSettings, "beat"),
     ("Flower", FlowerSettings, "`penstock flower`"),
     ("Fail-points", FailPointSettings, "API, workers, beat"),
+    ("Start", StartSettings, "API, workers, beat, `penstock flower`, `penstock migrate`"),
     ("Logs", LogSettings, "API, workers, beat"),
     ("Metrics", MetricsSettings, "API, workers, beat"),
     ("Traces", TraceSettings, "API, workers"),
@@ -76,8 +78,9 @@ HEAD: Final = """# Settings
 <!-- Made by `python -m tests.unit.docs.settings_page`; a test fails when this page and the code differ. -->
 
 Settings are environment variables, read once when a process starts. A value that is impossible stops the process with
-the reason. Lists are written with commas. The unit is the end of the name: `_seconds`, `_days`, `_bytes`. Where two
-names are given for one setting, the first one that is set counts. A variable that is empty counts as not set.
+the reason, and so does a variable that begins with `PENSTOCK_` and is not on this page. Lists are written with commas.
+The unit is the end of the name: `_seconds`, `_days`, `_bytes`. Where two names are given for one setting, the first one
+that is set counts. A variable that is empty counts as not set.
 
 What is marked as kept secret may be in a file: append `_FILE` to its name, and let that variable hold the path. The
 file is read once and has one line, whose end is not part of the secret. To set both is an error, and so is a file

@@ -15,6 +15,7 @@ import tasks
 import worker
 from deploy.stack.home import ROOT
 from jobs.environment import Settings
+from tests.unit.docs import variables_list
 from tests.unit.docs.settings_page import CLASSES, PAGE, page
 
 
@@ -44,3 +45,9 @@ def test_every_variable_that_the_stack_and_the_command_read_is_on_the_page(folde
     assert read, "the pattern above finds nothing any more"
     read -= {"PENSTOCK_KEY_FILE"}  # told by the stack itself
     assert [name for name in sorted(read) if f"`{name}`" not in page()] == []
+
+
+def test_every_variable_that_some_part_reads_is_known_to_all_of_them() -> None:
+    assert variables_list.FILE.read_text() == variables_list.module(), (
+        "write it anew: python -m tests.unit.docs.variables_list"
+    )

@@ -1,0 +1,87 @@
+"""What a process that talks to the broker needs before it can begin."""
+
+import ssl
+from typing import Final
+from urllib.parse import urlsplit
+
+from amqp.exceptions import AccessRefused, NotAllowed
+from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
+
+from jobs.database import DatabaseSettings
+from jobs.errors import ConfigurationError, Unavailable
+from jobs.misconfiguration import variable_of
+from jobs.startup import ASK, Look, StartSettings, look_at_database, wait_for
+from tasks.settings import TaskSettings
+from tasks.topology import connect, is_redis
+
+CONNECT_SECONDS: Final = 2.0
+
+_LOGIN: Final = (AccessRefused, AuthenticationError, AuthorizationError)
+_PLACE: Final = (NotAllowed, ResponseError)
+"""A virtual host, or a database, that is not there."""
+
+
+def wait_for_servers(database: DatabaseSettings, tasks: TaskSettings, *, without_broker: bool = False) -> None:
+    """Return when PostgreSQL, its schema and the broker are there.
+
+    `without_broker`: the broker may be away, but must not refuse us.
+
+    Raises `ConfigurationError` for what no waiting cures, and `Unavailable` when the time is over.
+    """
+    looks = [look_at_database(database), look_at_broker(tasks)._replace(is_optional=without_broker)]
+    wait_for(looks, StartSettings().start_wait_seconds)
+
+
+def wait_for_broker(tasks: TaskSettings) -> None:
+    """Return when the broker is there. Raises `ConfigurationError` and `Unavailable` as above."""
+    wait_for([look_at_broker(tasks)], StartSettings().start_wait_seconds)
+
+
+def look_at_broker(tasks: TaskSettings) -> Look:
+    """Return a look at the broker. Raises `ConfigurationError` where nobody has said where it is."""
+    url = tasks.broker()
+    first = urlsplit(url.partition(";")[0])
+    place = f"{first.hostname}:{first.port}" if first.port else first.hostname
+    kind = "Redis or Valkey" if is_redis(url) else "RabbitMQ"
+    where = f"{variable_of(TaskSettings, 'broker_url')}: {kind} at {place}"
+    limits = {"socket_timeout": CONNECT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS} if is_redis(url) else {}
+
+    def see() -> None:
+        broker = connect(url, tasks.broker_ca_file, transport_options=limits, connect_timeout=CONNECT_SECONDS)
+        try:
+            # Not through the connection itself: it would try a second time, two seconds later.
+            opened = broker.transport.establish_connection()
+            broker.transport.create_channel(opened)  # Redis is asked then, and not before
+            broker.transport.close_connection(opened)
+        except Exception as error:  # noqa: BLE001 - each transport fails in its own ways
+            raise _told(error, where) from None
+        finally:
+            broker.collect(socket_timeout=0.5)
+
+    return Look(where, see)
+
+
+def _told(error: Exception, where: str) -> ConfigurationError | Unavailable:
+    """Return what to tell of `error`, which may hold more than people should read."""
+    found: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in found:
+        found.append(at)
+        at = at.__cause__ or at.__context__
+    for one in found:
+        if isinstance(one, _LOGIN):
+            return ConfigurationError(f"{where} refuses the login; correct the user and the password in it.")
+        if isinstance(one, _PLACE):
+            return ConfigurationError(
+                f"{where} has no such virtual host or database; make it, or correct the path in it."
+            )
+        if isinstance(one, ssl.SSLCertVerificationError):
+            cure = "correct PENSTOCK_BROKER_CA_FILE, or the host"
+            return ConfigurationError(f"{where} shows a certificate that does not hold ({one.verify_message}); {cure}.")
+        if isinstance(one, ssl.SSLError):
+            return ConfigurationError(
+                f"{where} does not speak TLS ({one.reason}); correct the scheme or the port in it."
+            )
+    reasons = [one.strerror for one in found if isinstance(one, OSError) and one.strerror]
+    reason = reasons[-1] if reasons else type(error).__name__
+    return Unavailable(f"{where} does not answer ({reason}); {ASK}")
