@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from jobs import census, registry
+from jobs import census, overdue, registry
 from jobs.database import reading
 from jobs.errors import DatabaseUnavailable
 from jobs.planning import store
@@ -80,6 +80,9 @@ class Stored(Collector):
     def _others(self, connection: Connection) -> Iterator[Metric]:
         waits = census.longest_waits(connection, self._queues)
         yield _family("oldest_waiting_seconds", {(queue,): seconds for queue, seconds in waits.items()})
+        late = overdue.overdue(connection)
+        yield _family("overdue_seconds", {(state.value,): one.seconds for state, one in late.items()})
+        yield _family("leases_expired", {(): late[JobState.RUNNING].count})
         serving = registry.count_alive_by_queue(connection)
         yield _family("workers_alive", {(): registry.count_alive(connection)})
         yield _family("queue_workers", {(queue,): serving.get(queue, 0) for queue in self._queues})

@@ -22,7 +22,7 @@ from jobs.tables import RUNG, UNRUNG, events, jobs, paused_queues
 MOST_COUNTED: Final = 5_000
 """Jobs ahead that are counted of each kind, and behind; with more of both the position has only bounds."""
 OVERDUE_AFTER: Final = timedelta(seconds=5)
-"""A beat releases what is due within a second; later than this, there is none."""
+"""A beat releases what is due within a second; later than this, there is none, or its upkeep fails."""
 
 _READY_SINCE: Final = (
     "accept", *(event.value for event, way in TRANSITIONS.items() if way.target is JobState.QUEUED)
@@ -37,6 +37,8 @@ class Cause(StrEnum):
     RETRY_WAIT = "retry_wait"
     NO_BEAT = "no_beat"
     """Its time has come, and nobody has put it into its queue."""
+    UPKEEP_BEHIND = "upkeep_behind"
+    """The same, although a beat is connected."""
     QUEUE_PAUSED = "queue_paused"
     NO_WORKER = "no_worker"
     TASK_UNKNOWN = "task_unknown"
@@ -167,13 +169,22 @@ def _waiting(connection: Connection, job: RowMapping) -> Iterator[Finding]:
 def _early(connection: Connection, job: RowMapping) -> Finding:
     due, now = job["run_at"], job["now"]
     if due < now - OVERDUE_AFTER:
-        return Finding(Cause.NO_BEAT, due, "Its time has come and no beat has queued it. Start one: penstock beat.")
+        return _overdue(connection, due)
     if job["state"] == JobState.RETRYING:
         error = (job["error"] or {}).get("type")
         facts = {"attempt": job["attempt"], "error_type": error}
         since = _last_event(connection, job, ("retry",))
         return Finding(Cause.RETRY_WAIT, since, f"Attempt {job['attempt']} failed; the next is due.", due, facts)
     return Finding(Cause.NOT_DUE, job["created_at"], "It is not due yet.", due)
+
+
+def _overdue(connection: Connection, due: datetime) -> Finding:
+    if registry.is_beat_connected(connection):
+        words = (
+            "Its time has come and the beat that runs has not queued it: its upkeep fails, or is behind. See its log."
+        )
+        return Finding(Cause.UPKEEP_BEHIND, due, words)
+    return Finding(Cause.NO_BEAT, due, "Its time has come and no beat has queued it. Start one: penstock beat.")
 
 
 def _last_event(connection: Connection, job: RowMapping, names: Sequence[str]) -> datetime:

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Interval, RowMapping, Select, and_, delete, func, literal, select, update
+from sqlalchemy import Connection, Interval, RowMapping, Select, and_, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.tables import workers
 
 ALIVE_WITHIN: Final = timedelta(seconds=30)
 """A worker that was not seen for longer is not counted."""
+BEAT: Final = "penstock-beat"
+"""The application name of a beat's connections."""
 
 
 def announce(
@@ -61,6 +63,15 @@ def _known() -> Select[Any]:
 def count_alive(connection: Connection) -> int:
     """Return how many workers were seen lately."""
     return connection.scalar(select(func.count()).select_from(workers).where(_is_alive())) or 0
+
+
+def is_beat_connected(connection: Connection) -> bool:
+    """Tell whether a beat holds a connection to this database: a beat is in no table."""
+    # PostgreSQL's manual, pg_stat_activity: the name is shown of everybody's sessions.
+    there = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = :name)"
+    )
+    return bool(connection.scalar(text(there), {"name": BEAT}))
 
 
 def find(connection: Connection, name: str) -> RowMapping | None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from celery import Celery, signals
 
-from jobs import failpoints
+from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine
 from jobs.telemetry import logs, reports
 from jobs.telemetry.contract import Process
@@ -33,7 +33,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
     url = tasks.broker()
     instruments = instruments_of(Process.BEAT)
     tell_facts(instruments.registry)
-    engine = open_engine(database, application_name="penstock-beat", pool_size=2)
+    engine = open_engine(database, application_name=registry.BEAT, pool_size=2)
     watch(engine, "beat", instruments)
     # A round may come as late as the longest pause after the one before.
     readiness = Readiness(stale_after=STALE_AFTER + 2 * chosen.upkeep_seconds)

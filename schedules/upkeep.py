@@ -85,7 +85,9 @@ class Upkeep:
             self._readiness.well("postgresql")
         self._instruments["upkeep_seconds"].observe(self._clock() - began)
         pause = min(_AFTER_TROUBLE if self._failed else pause, self._ringing.round())
-        if not self._failing and self._ringing.failed is None:
+        if self._ringing.failed is not None:
+            self._instruments["upkeep_failures"].labels("ring").inc()
+        elif not self._failing:
             self._readiness.well("upkeep")
         return pause
 
@@ -97,6 +99,7 @@ class Upkeep:
         except Exception as error:
             self._failed.append(step)
             self._failing.add(step)
+            self._instruments["upkeep_failures"].labels(step).inc()
             if isinstance(error, DatabaseUnavailable):
                 raise
             log.exception("upkeep_failed", step=step)  # a row that somebody holds, or worse: the next round tries again

@@ -137,7 +137,11 @@ CONTRACT: Final = (
         "upkeep", "counter", ("step",), "jobs",
         "Jobs that upkeep moved or rang, by step; rescue: taken from attempts whose lease ran out", _BEAT,
     ),
-    Metric("upkeep_seconds", "histogram", (), "seconds", "Time of one round of upkeep", _BEAT, FAST),
+    Metric(
+        "upkeep_failures", "counter", ("step",), "failures",
+        "Times that a step of upkeep did not do what it should; ring: PostgreSQL or the broker stood in the way", _BEAT,
+    ),
+    Metric("upkeep_seconds", "histogram", (), "seconds", "Time of one round of upkeep, failed ones too", _BEAT, FAST),
     Metric(
         "occurrences", "counter", ("decision", "reason"), "instants",
         "Decisions about the instants of schedules; skipped: misfires", (Process.BEAT, Process.API),
@@ -157,6 +161,11 @@ CONTRACT: Final = (
         "oldest_waiting_seconds", "gauge", ("queue",), "seconds",
         "For how long the ready job that waits the longest has waited; 0: none waits",
     ),
+    _stored(
+        "overdue_seconds", "gauge", ("state",), "seconds",
+        "Since when upkeep should have moved a job of this state, running: whose lease ran out; 0: none is overdue",
+    ),
+    _stored("leases_expired", "gauge", (), "jobs", "Running jobs whose lease ran out; 1000: or more"),
     _stored("workers_alive", "gauge", (), "workers", "Workers seen in the last 30 s"),
     _stored("queue_workers", "gauge", ("queue",), "workers", "Workers seen in the last 30 s that serve the queue"),
     _stored("queue_paused", "gauge", ("queue",), "1", "1: somebody has paused the queue; 0: it is open"),

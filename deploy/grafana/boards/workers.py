@@ -90,6 +90,18 @@ WORKERS: Final = Dashboard(
             [Series(rate("penstock_upkeep_total", "step"), "{{step}}")],
         ),
         Panel(
+            "Steps of upkeep that fail",
+            "A second, by step. The log of the beats says why.",
+            "ops",
+            [Series(rate("penstock_upkeep_failures_total", "step"), "{{step}}")],
+        ),
+        Panel(
+            "Overdue jobs",
+            "Since when upkeep should have moved the first job of each state; running: whose lease ran out.",
+            "s",
+            [Series("max by (state) (penstock_overdue_seconds)", "{{state}}")],
+        ),
+        Panel(
             "Rounds of upkeep",
             "Time of one round.",
             "s",

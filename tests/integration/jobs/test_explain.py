@@ -4,16 +4,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, func, update
 
 from jobs import control, queues, registry, upkeep
-from jobs.database import transaction
+from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import NotFound
 from jobs.explain import Cause, Explanation, Finding, explain
 from jobs.model import JobId, new_job_id
 from jobs.tables import workers
 from tests.factories import TASK, failure, retry, success
 from tests.integration.jobs import scenes
+from tests.services.stack import eventually
 
 MINUTE = timedelta(minutes=1)
 ago = func.now() - MINUTE
@@ -74,6 +76,23 @@ def test_a_job_that_is_overdue_says_that_there_is_no_beat(engine: Engine) -> Non
     scenes.change(engine, job_id, run_at=ago)
 
     assert only(engine, job_id, Cause.NO_BEAT).since == scenes.row(engine, job_id)["run_at"]
+
+    with transaction(engine) as connection:
+        upkeep.release_due(connection)
+    assert runs(engine, job_id)
+
+
+def test_a_job_that_is_overdue_although_a_beat_is_connected_does_not_ask_for_another(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.scheduled(engine)
+    scenes.change(engine, job_id, run_at=ago)
+    settings = DatabaseSettings(database_url=SecretStr(engine.url.render_as_string(hide_password=False)))
+    beat = open_engine(settings, application_name=registry.BEAT, pool_size=1)
+
+    with beat.connect():
+        assert "upkeep" in only(engine, job_id, Cause.UPKEEP_BEHIND).sentence
+    beat.dispose()
+    eventually(lambda: causes(engine, job_id) == [Cause.NO_BEAT], 10, "the beat is gone")
 
     with transaction(engine) as connection:
         upkeep.release_due(connection)

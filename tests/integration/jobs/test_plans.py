@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, Engine, Executable, select, text
 
-from jobs import attempts, census, insertion, search, unheard, upkeep
+from jobs import attempts, census, insertion, overdue, search, unheard, upkeep
 from jobs.explain import line_queries
 from jobs.model import DEFAULT_TENANT, JobId
 from jobs.search import Filter
@@ -227,6 +227,14 @@ def test_the_longest_waits_are_found_by_index_and_within_a_bound(connection: Con
     assert plan.indexes == {"jobs_unrung", "jobs_rung"}
     assert plan.pages < len(queues) * (census.LOOKED_AT + 100)
     print(f"the longest waits of {len(queues)} queues: {plan.milliseconds:.0f} ms")  # for `pytest -rP`
+
+
+def test_what_is_overdue_is_found_by_index_and_within_a_bound(connection: Connection, explained: Explain) -> None:
+    plan = explained(connection, overdue.OVERDUE)
+
+    assert plan.read_whole == set()
+    assert plan.indexes == {"jobs_due", "jobs_leased"}
+    assert plan.pages < 2 * (overdue.LOOKED_AT + 100)
 
 
 def test_pruning_with_nothing_to_prune_looks_at_nothing(connection: Connection) -> None:

@@ -328,6 +328,25 @@ def keys(engine: Engine) -> int:
         return int(connection.scalar(text("SELECT count(*) FROM idempotency_keys")) or 0)
 
 
+def test_a_step_that_fails_is_counted_by_its_name_and_so_is_a_broker_that_is_away(
+    make: Make, engine: Engine, clock: Clock
+) -> None:
+    tidy = make(f"redis://127.0.0.1:{free_port()}/0")
+    change(engine, "ALTER TABLE jobs RENAME COLUMN crash_count TO crashes")
+
+    for _ in range(2):
+        tidy.round()
+        clock.now += 10
+
+    counted = {
+        metric.labels["step"]: metric.value
+        for family in tidy._instruments.registry.collect()
+        for metric in family.samples
+        if metric.name == "penstock_upkeep_failures_total"
+    }
+    assert counted == {"rescue": 2, "ring": 2}
+
+
 def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine: Engine, make: Make) -> None:
     change(engine, OLD_KEYS, count=1200)
     tidy = make("redis://127.0.0.1:1/0")
