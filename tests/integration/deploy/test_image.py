@@ -136,8 +136,10 @@ def test_every_role_starts_from_an_empty_folder_does_its_work_and_drains_on_sigt
     assert files(image.root) == before, "a read-only file system is enough"
 
 
-def test_the_api_ends_by_itself_on_sigterm(image: Image, services: dict[str, object], tmp_path: Path) -> None:
-    api = Container(image, tmp_path, "api", **services)
+def test_the_api_ends_by_itself_on_sigterm(
+    image: Image, services: dict[str, object], database_url: str, tmp_path: Path
+) -> None:
+    api = Container(image, tmp_path, "api", **services | {"PENSTOCK_DATABASE_URL": database_url})
     with started([api]):
         api.child.send(signal.SIGTERM)
 
