@@ -19,7 +19,7 @@ from deploy.cli.errors import NOT_SUCCEEDED, CommandError
 from deploy.cli.target import read_stack
 from deploy.stack.options import DATABASE_VARIABLES
 from deploy.stack.server import write_private
-from jobs import keys, migrations
+from jobs import keys, migrations, schema
 from jobs.database import DatabaseSettings, open_engine, reading, transaction
 from jobs.environment import FILE_SUFFIX, refuse_unknown
 from jobs.errors import SchemaHeld
@@ -74,7 +74,7 @@ def migrate(
     wait_for([look_at_database(_settings(), is_migrated=False)], StartSettings().start_wait_seconds)
     with database() as engine:
         before, head = migrations.current(engine), migrations.head()
-        fits = migrations.suits(before, head)
+        fits = schema.suits(before, head)
         if not check and not fits:
             _upgrade(engine)
     found = head if before == head else f"{before} suits {head}"
