@@ -82,7 +82,7 @@ class Stored(Collector):
         yield _family("oldest_waiting_seconds", {(queue,): seconds for queue, seconds in waits.items()})
         late = overdue.overdue(connection)
         yield _family("overdue_seconds", {(state.value,): one.seconds for state, one in late.items()})
-        yield _family("leases_expired", {(): late[JobState.RUNNING].count})
+        yield _family("leases_expired", {(): late[JobState.RUNNING].jobs})
         serving = registry.count_alive_by_queue(connection)
         yield _family("workers_alive", {(): registry.count_alive(connection)})
         yield _family("queue_workers", {(queue,): serving.get(queue, 0) for queue in self._queues})

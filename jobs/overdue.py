@@ -27,7 +27,7 @@ SELECT state, count(*), greatest(extract(epoch FROM clock_timestamp() - min(sinc
 class Overdue(NamedTuple):
     """The jobs of one state that upkeep should have moved."""
 
-    count: int = 0
+    jobs: int = 0
     """No further than `LOOKED_AT`."""
     seconds: float = 0.0
     """Since when the first of them should have been moved."""

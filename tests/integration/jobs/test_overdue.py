@@ -35,7 +35,7 @@ def test_what_is_due_and_what_lost_its_lease_is_overdue_until_upkeep_has_moved_i
 
     late = look(engine)
 
-    assert {state: one.count for state, one in late.items()} == {
+    assert {state: one.jobs for state, one in late.items()} == {
         JobState.SCHEDULED: 1,
         JobState.RETRYING: 1,
         JobState.RUNNING: 1,
