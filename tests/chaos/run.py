@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
-
 from tests.bench.machine import commit, machine, versions
 from tests.chaos import checker
 from tests.chaos.faults.injector import Injector
@@ -23,7 +21,7 @@ from tests.chaos.parts import Supervisor
 from tests.chaos.plant import SETTINGS, SLOTS, Plant
 from tests.chaos.recovery import felt
 from tests.chaos.schedule import Fault, draw
-from tests.chaos.tables import Away, Tables
+from tests.chaos.tables import Away, Tables, dump
 from tests.chaos.tally import Tally
 from tests.chaos.unwanted import terms
 from tests.chaos.witness import Witness
@@ -35,7 +33,6 @@ DRAIN_SECONDS: Final = 120.0
 BOUND_SECONDS: Final = 420.0
 """By which a run is over after its load, whatever happened: the times above, start, check and end."""
 TELL_EVERY: Final = 5.0
-DUMPED: Final = ("jobs", "attempts", "events", "idempotency_keys", "workers")
 
 
 class Interrupted(Exception):
@@ -79,7 +76,7 @@ class Run:
                 self._troubles.append(f"some processes had not ended {PART_SECONDS:g} s after SIGTERM, and were killed")
             report = self._judge()
             if not report.is_good:
-                self._dump()
+                dump(self.plant.postgres.url, self.plant.home / "tables")
             return report
 
     def _start(self, stack: ExitStack) -> None:
@@ -190,12 +187,3 @@ class Run:
         lease = {"PENSTOCK_LEASE_SECONDS": f"{self._options.lease_seconds:g}"}
         bound = {"a cgroup" if memory.kills else "RLIMIT_AS" for memory in self.plant.memory.values()}
         return {"processes": processes} | lease | settings | {"memory bounded by": " and ".join(sorted(bound))}
-
-    def _dump(self) -> None:
-        """Keep the tables as they are, one CSV file for each."""
-        folder = self.plant.home / "tables"
-        folder.mkdir()
-        with psycopg.connect(self.plant.postgres.url) as connection, connection.cursor() as cursor:
-            for table in DUMPED:
-                with cursor.copy(f"COPY {table} TO STDOUT WITH (FORMAT csv, HEADER)") as rows:
-                    (folder / f"{table}.csv").write_bytes(b"".join(rows))

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from jobs.state import FINAL
 
@@ -43,6 +45,7 @@ class Snapshot:
     due: Sequence[Due]
 
 
+DUMPED: Final = ("jobs", "attempts", "events", "idempotency_keys", "workers")
 _DUE: Final = """
     SELECT id, state, worker, rung_at IS NOT NULL, event_count,
            state IN ('scheduled', 'retrying') OR (state = 'queued' AND rung_at IS NULL)
@@ -143,3 +146,15 @@ class Tables:
         """Return when each of these jobs had its next event of these names; who had none is left out."""
         values = [[due.id for due in seen], [due.told for due in seen], list(names)]
         return {job_id: at for job_id, at in self.ask(_PROGRESS, values)}  # noqa: C416 - the same
+
+
+def dump(url: str, folder: Path) -> None:
+    """Keep the tables as they are in the new `folder`, one CSV file for each."""
+    folder.mkdir()
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        for table in DUMPED:
+            # Of a partitioned table only a query can be copied.
+            query = SQL("COPY (SELECT * FROM {}) TO STDOUT WITH (FORMAT csv, HEADER)").format(Identifier(table))
+            with cursor.copy(query) as rows, (folder / f"{table}.csv").open("wb") as file:
+                for row in rows:
+                    file.write(row)

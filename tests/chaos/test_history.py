@@ -19,7 +19,7 @@ from tests.chaos.checker import check, check_run
 from tests.chaos.history import Terms, read_history
 from tests.chaos.ledger import Ledger, Status, Submission, Wanted
 from tests.chaos.report import Report
-from tests.chaos.tables import Tables
+from tests.chaos.tables import DUMPED, Tables, dump
 from tests.factories import cancelled, failure, release, rescue, retry, success, throttled
 from tests.integration.jobs import scenes
 
@@ -166,3 +166,12 @@ def test_who_passes_a_job_by_is_counted(engine: Engine, database_url: str) -> No
     assert tables.passed_by(first, before, scenes.database_now(engine)) == 3
     assert tables.passed_by(first, before, before) == 0
     tables.close()
+
+
+def test_the_tables_of_a_run_that_failed_are_kept(engine: Engine, database_url: str, tmp_path: Path) -> None:
+    lead_many_lives(engine)
+
+    dump(database_url, tmp_path / "tables")
+
+    kept = {table: (tmp_path / "tables" / f"{table}.csv").read_text().splitlines() for table in DUMPED}
+    assert {table for table, lines in kept.items() if len(lines) > 1} >= {"jobs", "attempts", "events"}
