@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from deploy.cli import (
     catalogue,
+    configuration,
     database,
     health,
     looking,
@@ -42,7 +43,18 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (submitting, looking, steering, operating, schedules, catalogue, processes, health, database):
+for part in (
+    submitting,
+    looking,
+    steering,
+    operating,
+    schedules,
+    catalogue,
+    processes,
+    health,
+    database,
+    configuration,
+):
     app.add_typer(part.app)
 
 

@@ -13,6 +13,7 @@ import jobs
 import schedules
 import tasks
 import worker
+from deploy.cli.configuration import READERS
 from deploy.stack.home import ROOT
 from jobs.environment import Settings
 from tests.unit.docs import variables_list
@@ -33,6 +34,7 @@ def test_every_settings_class_of_the_code_is_on_the_page() -> None:
     ours = {one for one in ours if (ROOT / one.__module__.partition(".")[0]).is_dir()}
 
     assert ours == {settings for _, settings, _ in CLASSES}
+    assert ours == set(READERS), "`penstock config` shows them all"
     assert BaseSettings.__subclasses__() == [Settings], "every class of ours reads the environment by the same rules"
 
 
