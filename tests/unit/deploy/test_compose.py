@@ -166,7 +166,7 @@ def test_a_role_is_a_command_of_the_image_and_is_asked_for_its_health_by_its_nam
 
     assert service["read_only"] is True
     if name != "migrate":
-        assert service["healthcheck"]["test"] == ["CMD", "penstock", "health", Part(role).value]
+        assert service["healthcheck"]["test"] == ["CMD", "penstock", "health", Part(role).value, "--ready"]
 
 
 @pytest.mark.parametrize("file", BOTH)
