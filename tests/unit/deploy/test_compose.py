@@ -17,7 +17,7 @@ from jobs.environment import FILE_SUFFIX
 from tasks.settings import TaskSettings
 from tests.services import compose
 from tests.services.compose import DEVELOPING, FILE, VARIABLE, composition, services
-from tests.unit.deploy import env_example
+from tests.unit.docs import env_example
 from tests.unit.docs.settings_page import CLASSES, rows
 from worker.settings import WorkerSettings
 
@@ -260,17 +260,6 @@ def test_what_has_no_default_stops_the_composition_with_a_word_on_what_it_is() -
     assert set(must) == {"COMPOSE_PROFILES", "GATEWAY_HOST"}
     assert all(must.values())
     assert not any(name.startswith("PENSTOCK_") for name in compose.variables()), "those are settings of processes"
-
-
-def test_the_example_is_made_from_the_composition_and_the_settings_as_they_are() -> None:
-    assert env_example.FILE.read_text() == env_example.text(), "make it anew: python -m tests.unit.deploy.env_example"
-
-
-def test_the_example_says_something_of_every_variable_of_both() -> None:
-    told = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", env_example.FILE.read_text(), re.MULTILINE))
-    first = {row.names[0] for _, settings, _ in CLASSES for row in rows(settings)}
-
-    assert told == set(compose.variables()) | first
 
 
 def test_no_secret_is_in_the_composition_or_its_example() -> None:

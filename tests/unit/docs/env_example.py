@@ -1,4 +1,4 @@
-"""Writes .env.example from docker-compose.yml and the settings: `python -m tests.unit.deploy.env_example`."""
+"""Writes .env.example from docker-compose.yml and the settings: `python -m tests.unit.docs.env_example`."""
 
 import textwrap
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ WIDTH: Final = 118
 
 HEAD: Final = """\
 # Copy this to .env and change what is to be another: docker-compose.yml takes its own variables from there, and passes
-# all of it to Penstock's processes. Made by `python -m tests.unit.deploy.env_example`.
+# all of it to Penstock's processes. Made by `python -m tests.unit.docs.env_example`.
 #
 # No secret belongs here: those are files, which deploy/compose/make_secrets.py makes.
 """
