@@ -2,13 +2,19 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 import structlog
 
 from jobs.telemetry import logs
 from jobs.telemetry.logs import LogSettings
+
+FULL: Final = Path("/dev/full")
+"""Has no room for a byte (full(4))."""
 
 
 def test_each_thing_gets_a_line_of_its_own_with_what_all_share(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +45,20 @@ def test_nothing_is_written_below_the_level(capsys: pytest.CaptureFixture[str]) 
     logs.info_each("things_done", [{"thing": "a"}])
 
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_disk_without_room_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = FULL.open("w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", full)
+    logs.configure(LogSettings(log_format="json"), role="tests")
+
+    structlog.get_logger().info("thing_done")
+    logs.info_each("things_done", [{"thing": "a"}, {"thing": "b"}])
+    logging.getLogger("a.library").warning("thing done")
+
+    with pytest.raises(OSError, match="No space"):
+        full.close()
 
 
 @pytest.fixture(autouse=True)
