@@ -130,13 +130,14 @@ def make_ahead(connection: Connection, history: Table) -> int:
     there = parts_of(connection, history)
     missing = [
         month
-        for month in _months(_now(connection))
+        for month in months(_now(connection))
         if not any(p.begins < month.ends and month.begins < p.ends for p in there)
     ]
     return sum(_make(connection, history, month) for month in missing)
 
 
-def _months(now: datetime) -> Iterator[Part]:
+def months(now: datetime) -> Iterator[Part]:
+    """Give the month of `now` and the `AHEAD` after it, as partitions of any table; its name comes before theirs."""
     for number in range(AHEAD + 1):
         year, month = divmod(now.year * 12 + now.month - 1 + number, 12)
         yield Part(f"{year}_{month + 1:02}", _first_id(year, month), _first_id(year, month + 1))

@@ -86,7 +86,8 @@ def run(folder: Path, arguments: Sequence[str] = SMOKE, *, seconds: float = 900)
     """Run those of the release's tests, by its own code, and return how that went."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     # The release's packages before those that are installed; the process starts in its folder.
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = ours | {"PYTHONPATH": str(folder)}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )

@@ -14,7 +14,7 @@ from jobs.database import transaction
 from jobs.model import Acceptance, JobId, Verdict, new_job_id
 from jobs.partitions import AHEAD, HISTORY, MOVED, Part
 from jobs.state import JobState
-from jobs.tables import events, jobs
+from jobs.tables import events, job_logs, jobs
 from tests.factories import failure, new_job, submission, success
 from tests.integration.jobs import scenes
 from tests.services.databases import connect_to
@@ -123,12 +123,14 @@ def test_a_job_whose_id_has_no_month_is_kept_like_any_other(engine: Engine, numb
 
 
 def test_a_month_of_which_rows_came_too_early_stays_in_the_default_partition(engine: Engine) -> None:
-    name, begins, _ = month_of(-timedelta(days=62))
+    now = datetime.now(UTC)
+    name, begins, _ = month_of(now - now.replace(day=15) - timedelta(days=61))  # the month after next
     early = scenes.ended(engine, success(), id=JobId(int=begins.int + 1))
 
     partitions.roll(engine, MONTH)
 
-    assert f"events_{name}" not in parts(engine)
+    made = [{name.removeprefix(history.name) for name in parts(engine, history)} for history in (job_logs, events)]
+    assert made[0] - made[1] == {f"_{name}"}
     assert is_in(engine, "events_default", early)
     scenes.assert_sound(engine, early)
 
@@ -229,6 +231,25 @@ def test_a_month_of_which_too_much_is_left_waits(engine: Engine) -> None:
 
     do(engine, lambda c: c.execute(delete(jobs).where(jobs.c.id == rows[0]["id"])))
     assert partitions.roll(engine, MONTH).dropped == len(HISTORY)
+
+
+def test_nothing_is_locked_for_a_month_of_which_too_much_is_left(engine: Engine) -> None:
+    given_a_month(engine)
+    (part, *_) = do(engine, partitions.parts_of, events)
+    row = {
+        "task": "a.b",
+        "queue": "q",
+        "state": "queued",
+        "payload": {},
+        "created_at": func.now(),
+        "run_at": func.now(),
+    }
+    rows = [{"id": JobId(int=part.begins.int + n)} for n in range(MOVED + 1)]
+    do(engine, lambda c: c.execute(insert(jobs).values(row), rows))
+    with engine.connect() as reader:
+        reader.execute(select(func.count()).select_from(events))
+
+        assert do(engine, partitions.drop, events, part) is False
 
 
 def test_history_goes_with_its_job_where_jobs_are_kept_for_less_than_a_month(engine: Engine) -> None:
