@@ -177,9 +177,7 @@ def drop(connection: Connection, history: Table, part: Part) -> bool:
     """
     if not _may_change(connection) or len(_left(connection, part)) > MOVED:
         return False
-    # The partition first: who holds it keeps only us waiting, and not those behind us.
-    for name in (part.name, f"{history.name}_default", history.name):
-        connection.execute(text(f"LOCK TABLE ONLY {name} IN ACCESS EXCLUSIVE MODE"))
+    _lock(connection, history, part)
     left = _left(connection, part)
     if part not in parts_of(connection, history) or len(left) > MOVED:
         return False
@@ -188,6 +186,19 @@ def drop(connection: Connection, history: Table, part: Part) -> bool:
         _move(connection, history, part, left)
     connection.execute(text(f"DROP TABLE {part.name}"))
     return True
+
+
+def _lock(connection: Connection, history: Table, part: Part) -> None:
+    """Have the table and both partitions to ourselves.
+
+    Every statement locks the table before its partitions: in another order we would wait for those who wait for us.
+    Only a vacuum holds a partition alone, so none may run, before others wait behind us.
+    """
+    leaves = (part.name, f"{history.name}_default")
+    for name in leaves:
+        connection.execute(text(f"LOCK TABLE ONLY {name} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT"))
+    for name in (history.name, *leaves):
+        connection.execute(text(f"LOCK TABLE ONLY {name} IN ACCESS EXCLUSIVE MODE"))
 
 
 def _left(connection: Connection, part: Part) -> Sequence[JobId]:

@@ -1,6 +1,7 @@
 """History by the month: no row is refused, no month goes whose history may be wanted, and nobody waits for it."""
 
 import calendar
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -287,6 +288,29 @@ def test_a_month_that_somebody_reads_is_left_for_the_next_round(engine: Engine, 
         reader.rollback()
 
     assert partitions.roll(engine, MONTH).dropped == 1
+
+
+def test_a_month_is_dropped_however_busy_the_workers_are(engine: Engine) -> None:
+    given_a_month(engine)
+    done = threading.Event()
+
+    def work() -> int:
+        ended = 0
+        while not done.is_set():
+            scenes.ended(engine, success())
+            ended += 1
+        return ended
+
+    with ThreadPoolExecutor(6) as pool:
+        workers = [pool.submit(work) for _ in range(6)]
+        try:
+            dropped = [partitions.roll(engine, MONTH).dropped for _ in range(5)]
+        finally:
+            done.set()
+        ended = [worker.result(timeout=60) for worker in workers]
+
+    assert sum(dropped) == len(HISTORY)
+    assert min(ended) > 0
 
 
 def test_two_that_roll_at_once_do_it_once(engine: Engine) -> None:
