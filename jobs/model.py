@@ -174,6 +174,22 @@ class Attempt:
     lease_expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A job that upkeep has taken from where it was, and its last attempt."""
+
+    job_id: JobId
+    number: int
+    """Of the last attempt; 0: there was none."""
+    state: JobState
+    """Where it is now."""
+    task: str
+    queue: str
+    tenant: str
+    request_id: str | None
+    traceparent: str | None
+
+
 class Level(StrEnum):
     """How serious a line of a job's log is."""
 

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
+    ColumnElement,
     Connection,
     Interval,
     Select,
@@ -23,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.failpoints import passed, reached
-from jobs.model import PRIORITIES, Doorbell, JobId, id_after
+from jobs.model import PRIORITIES, Doorbell, JobId, Taken, id_after
 from jobs.partitions import HISTORY, deletion
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
@@ -38,6 +40,10 @@ _clock = func.clock_timestamp()
 # What an index is searched by must not change while the statement runs: the clock above would be looked at row by row.
 _now = func.statement_timestamp()
 
+#: Beside `TELLING`, what is told to people of a job that was taken.
+_ABOUT: tuple[ColumnElement[Any], ...] = (
+    jobs.c.task, jobs.c.queue, jobs.c.tenant, jobs.c.request_id, jobs.c.traceparent
+)  # fmt: skip
 _DOORBELL = (jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.priority)
 
 
@@ -101,8 +107,8 @@ def release_due(connection: Connection, limit: int = BATCH) -> int:
     return len(connection.execute(select(moved.c.id).add_cte(told(moved, Event.ENQUEUE).cte("told"))).all())
 
 
-def rescue_lost(connection: Connection, limit: int = BATCH) -> int:
-    """Take jobs from attempts whose lease ran out, and return how many; nobody has rung for those that go on.
+def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Taken]:
+    """Take jobs from attempts whose lease ran out, and return them; nobody has rung for those that go on.
 
     A job whose cancel was asked for is cancelled; one that lost its process for the third time fails.
     """
@@ -129,7 +135,11 @@ def rescue_lost(connection: Connection, limit: int = BATCH) -> int:
         }
     )
     moved = (
-        update(jobs).where(jobs.c.id == chosen.c.id, may(Event.RESCUE)).values(values).returning(*TELLING).cte("moved")
+        update(jobs)
+        .where(jobs.c.id == chosen.c.id, may(Event.RESCUE))
+        .values(values)
+        .returning(*TELLING, *_ABOUT)
+        .cte("moved")
     )
     ended = (
         update(attempts)
@@ -144,14 +154,23 @@ def rescue_lost(connection: Connection, limit: int = BATCH) -> int:
         JobState.CANCELLED.value: Event.CANCEL.value,
     }
     telling = told(moved, case(names, value=moved.c.state), literal({"outcome": "lost"}, JSONB)).cte("told")
-    return len(connection.execute(select(moved.c.id).add_cte(ended, telling)).all())
+    return _taken(connection, _those(moved).add_cte(ended, telling))
 
 
-def expire(connection: Connection, limit: int = BATCH) -> int:
-    """End waiting jobs whose `expires_at` has passed and return how many there were."""
+def expire(connection: Connection, limit: int = BATCH) -> list[Taken]:
+    """End waiting jobs whose `expires_at` has passed and return them."""
     statement = move(Event.EXPIRE, _locked(outdated_jobs(limit)), finished_at=_clock, rung_at=None)
-    moved = statement.returning(*TELLING).cte("moved")
-    return len(connection.execute(select(moved.c.id).add_cte(told(moved, Event.EXPIRE).cte("told"))).all())
+    moved = statement.returning(*TELLING, *_ABOUT).cte("moved")
+    return _taken(connection, _those(moved).add_cte(told(moved, Event.EXPIRE).cte("told")))
+
+
+def _those(moved: CTE) -> Select[Any]:
+    return select(moved.c.id, moved.c.attempt, moved.c.state, *(moved.c[column.name] for column in _ABOUT))
+
+
+def _taken(connection: Connection, statement: Select[Any]) -> list[Taken]:
+    rows = connection.execute(statement)
+    return [Taken(job_id, number, JobState(state), *about) for job_id, number, state, *about in rows]
 
 
 def claim_unrung(connection: Connection, queue: str, limit: int = BATCH, priority: int | None = None) -> list[Doorbell]:

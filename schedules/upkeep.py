@@ -17,12 +17,13 @@ from sqlalchemy import Connection, Engine
 from jobs import census, partitions, registry, upkeep
 from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
+from jobs.model import Taken
 from jobs.planning import history, store
 from jobs.telemetry.metrics import Instruments
 from schedules.readiness import Readiness
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
-from schedules.steps import commit, tell
+from schedules.steps import commit, tell, tell_each
 
 log = structlog.get_logger()
 
@@ -111,8 +112,8 @@ class Upkeep:
         full = self._step("release", upkeep.release_due)
         if self._is_time("rescue", RESCUE_EVERY):
             if self._clock() >= self._rescues_from:
-                full |= self._step("rescue", upkeep.rescue_lost)
-            full |= self._step("expire", upkeep.expire)
+                full |= self._take("rescue", upkeep.rescue_lost)
+            full |= self._take("expire", upkeep.expire)
         return full
 
     def _step(self, name: str, do: Callable[[Connection], int]) -> bool:
@@ -121,6 +122,15 @@ class Upkeep:
             done = commit(self._engine, name, do)
             tell(self._instruments, name, done)
         return done == upkeep.BATCH
+
+    def _take(self, name: str, do: Callable[[Connection], list[Taken]]) -> bool:
+        """Do a step of which each job is told."""
+        taken: list[Taken] = []
+        with self._doing(name):
+            taken = commit(self._engine, name, do)
+            tell(self._instruments, name, len(taken))
+            tell_each(name, taken)
+        return len(taken) == upkeep.BATCH
 
     def _add_up(self) -> bool:
         """Keep the census short to read; tell whether there was more of it than one batch."""

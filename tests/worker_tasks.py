@@ -249,6 +249,12 @@ def crash_once(self: Any) -> int:
     return int(self.job.attempt)
 
 
+@shared_task(name="probe.crashes")
+def crashes(secret: str) -> None:
+    """Take the process down in every attempt."""
+    os._exit(9)
+
+
 @shared_task(name="probe.long_first", bind=True)
 def long_first(self: Any, seconds: float, log: str | None = None) -> int:
     """Take long in the first attempt, and no time in a later one. Writes a line when the first begins and ends."""

@@ -77,14 +77,7 @@ def run_attempt(attempt: Attempt) -> Ending:
 def _run(attempt: Attempt, here: pool_process.PoolProcess) -> Ending:
     job = OwnJob(attempt, here.database)
     token = current_job.set(job)
-    about = logs.about(
-        job_id=str(attempt.job_id),
-        task=attempt.task,
-        attempt=attempt.number,
-        tenant=attempt.tenant,
-        request_id=attempt.request_id,
-        trace_id=logs.trace_id(attempt.traceparent),
-    )
+    about = logs.about(**logs.facts_of(attempt))
     with pool_process.unstopped(), pool_process.interruptible(), about:
         reached("attempt.run")
         try:

@@ -1,11 +1,12 @@
 """An attempt that this worker holds, and how its end is told."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import structlog
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from jobs.model import Attempt, Verdict
 from jobs.state import Event, Outcome
@@ -13,6 +14,13 @@ from jobs.telemetry import logs
 from worker.execution import Ending
 
 log = structlog.get_logger()
+
+#: What the main process says of an attempt whose own process is gone, as Celery's monitors know it.
+_OF_PROCESSES: Final[Mapping[str, type[Exception]]] = {
+    "TimeLimitExceeded": TimeLimitExceeded,
+    "SoftTimeLimitExceeded": SoftTimeLimitExceeded,
+    "WorkerLost": WorkerLostError,
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +53,7 @@ def tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:
     """Log how attempts ended: their facts, never a payload or a message."""
     succeeded = []
     for running, verdict in counted:
-        facts = _facts(running)
+        facts = logs.facts_of(running.attempt) | {"seconds": round(time.monotonic() - running.since, 4)}
         if verdict is None:
             log.warning("attempt_fenced", **facts)
         elif verdict.outcome is Outcome.SUCCEEDED:
@@ -54,17 +62,13 @@ def tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:
             error = verdict.failure.type if verdict.failure else None
             say = log.error if verdict.event is Event.FAIL else log.warning
             say("attempt_ended", **facts, outcome=verdict.outcome.value, then=verdict.event.value, error=error)
+            _report(verdict, facts)
     logs.info_each("job_succeeded", succeeded)
 
 
-def _facts(running: Running) -> dict[str, Any]:
-    attempt = running.attempt
-    return {
-        "job_id": str(attempt.job_id),
-        "task": attempt.task,
-        "attempt": attempt.number,
-        "tenant": attempt.tenant,
-        "request_id": attempt.request_id,
-        "trace_id": logs.trace_id(attempt.traceparent),
-        "seconds": round(time.monotonic() - running.since, 4),
-    }
+def _report(verdict: Verdict, facts: Mapping[str, Any]) -> None:
+    """Report an attempt whose process did not live to do so itself."""
+    error = _OF_PROCESSES.get(verdict.failure.type) if verdict.failure else None
+    if logs.report is not None and error is not None and verdict.outcome in {Outcome.TIMED_OUT, Outcome.LOST}:
+        more = {"event": f"attempt_{verdict.outcome.value}", "outcome": verdict.outcome, "reason": verdict.reason}
+        logs.report(error(), {**facts, **more})

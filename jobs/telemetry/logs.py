@@ -20,6 +20,7 @@ from pydantic import Field
 from sqlalchemy.exc import DBAPIError
 
 from jobs.environment import Settings
+from jobs.model import Attempt, Taken
 
 request: Final[ContextVar[dict[str, Any] | None]] = ContextVar("request", default=None)
 """What is known of the HTTP request that is served here, for its lines; cheaper to set than what `about` binds."""
@@ -185,6 +186,18 @@ def about(**facts: Any) -> Iterator[None]:
     known = {name: value for name, value in facts.items() if value is not None}
     with structlog.contextvars.bound_contextvars(**known):
         yield
+
+
+def facts_of(one: Attempt | Taken) -> dict[str, Any]:
+    """Return what every line about an attempt says."""
+    return {
+        "job_id": str(one.job_id),
+        "task": one.task,
+        "attempt": one.number,
+        "tenant": one.tenant,
+        "request_id": one.request_id,
+        "trace_id": trace_id(one.traceparent),
+    }
 
 
 def tell_tenant(tenant: str) -> None:

@@ -1,6 +1,7 @@
 """What Sentry is told: the type of an error, where in the code it was raised, and about which job. Never what was said.
 
-Every line that is logged with an exception, at level error, is a report, and so is an attempt that errs. A message may
+Every line that is logged with an exception, at level error, is a report, and so is an attempt that errs, that a hard
+time limit ended or that lost its process. A message may
 quote what a client sent, so none is sent on: that of an attempt is kept with the job. Imported only where it is on.
 """
 
@@ -22,7 +23,19 @@ from jobs.telemetry import logs
 
 FLUSH_SECONDS: Final = 2.0
 """How long a process that ends waits for its last reports to be taken."""
-TAGS: Final = ("job_id", "attempt", "task", "queue", "tenant", "request_id", "trace_id", "schedule", "doing")
+TAGS: Final = (
+    "job_id",
+    "attempt",
+    "task",
+    "queue",
+    "tenant",
+    "request_id",
+    "trace_id",
+    "schedule",
+    "doing",
+    "outcome",
+    "reason",
+)
 _STATIC: Final = re.compile(r"[a-z][a-z_]{0,99}")
 """What our own events look like; those of others may hold anything."""
 _TOLD: Final = frozenset(

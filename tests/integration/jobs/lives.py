@@ -20,7 +20,7 @@ from jobs import attempts as life
 from jobs import census, control, upkeep
 from jobs.database import transaction
 from jobs.errors import NotFound, StaleTransition, UniqueKeyTaken
-from jobs.model import DEFAULT_TENANT, Acceptance, JobId, Settlement, Verdict
+from jobs.model import DEFAULT_TENANT, Acceptance, JobId, Settlement, Taken, Verdict
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, TRANSITIONS, UNFINISHED, WAITING, Event, JobState, Outcome, Reason
 from jobs.tables import metadata
@@ -302,10 +302,12 @@ class Lives(RuleBasedStateMachine):
     # Upkeep
 
     def kept_up(self, step: Any, *arguments: Any) -> Any:
-        """Run one step of upkeep and return its answer; doorbells as the set of their ids."""
+        """Run one step of upkeep and return its answer; doorbells and jobs that were taken as the set of their ids."""
         with transaction(self.engine) as connection:
             answer = step(connection, *arguments)
-        return {bell.id for bell in answer} if isinstance(answer, list) else answer
+        if not isinstance(answer, list):
+            return answer
+        return {one.job_id if isinstance(one, Taken) else one.id for one in answer}
 
     @rule()
     def release_due(self) -> None:
@@ -328,13 +330,13 @@ class Lives(RuleBasedStateMachine):
             model.end_attempt(Event.FAIL if dead else Event.RESCUE, Outcome.LOST)
             model.crash_count, model.outcomes[-1] = crashes, Outcome.LOST.value
 
-        assert self.kept_up(upkeep.rescue_lost) == len(lost)
+        assert len(self.kept_up(upkeep.rescue_lost)) == len(lost)
 
     @rule()
     def expire(self) -> None:
         gone = [model for model in self.models.values() if model.state in WAITING and model.is_outdated]
 
-        assert self.kept_up(upkeep.expire) == len(gone)
+        assert len(self.kept_up(upkeep.expire)) == len(gone)
         for model in gone:
             model.move(Event.EXPIRE)
 

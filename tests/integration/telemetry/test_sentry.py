@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
+from jobs import attempts, intake
 from jobs.errors import ConfigurationError
+from jobs.tables import jobs
 from jobs.telemetry import sentry
+from tests.factories import new_job, submission
 from tests.services.api_process import own_database
 from tests.services.processes import Processes, all_processes
 from tests.services.sentry import SentryServer, receiving
@@ -68,6 +72,7 @@ def _act(episode: Episode, running: Processes) -> None:
     for job_id in episode.ids.values():
         path = f"/jobs/{job_id}?wait_seconds=10"
         eventually(lambda path=path: running.client.get(path).json()["state"] == "failed", 60, "it fails")  # type: ignore[misc]  # binds the loop's value
+    _end_processes(episode, running)
     with running.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE schedules RENAME COLUMN next_at TO other")
         connection.exec_driver_sql("ALTER TABLE jobs RENAME COLUMN tags TO other")
@@ -75,6 +80,21 @@ def _act(episode: Episode, running: Processes) -> None:
     assert answer.status_code == 500
     told = {("api", "request_failed"), ("beat", "firing_failed"), ("worker", "attempt_erred")}
     eventually(lambda: told <= _told(episode.server), 60, "all three have reported")
+
+
+def _end_processes(episode: Episode, running: Processes) -> None:
+    """Have a hard time limit strike, a task crash until it is a dead letter, and beat find one that its worker left."""
+    episode.ids["probe.hard"] = running.submit("probe.hard", seconds=60)
+    episode.ids["probe.crashes"] = running.submit("probe.crashes", secret=CANARY)
+    left = new_job(task="probe.naps", payload=json.dumps({"secret": CANARY}))
+    episode.ids["left"] = str(left.id)
+    with running.engine.begin() as connection:
+        intake.accept(connection, [submission(left)])
+        connection.execute(update(jobs).where(jobs.c.id == left.id).values(crash_count=2))
+        attempts.start(connection, [left.id], worker="gone", lease=timedelta(seconds=-1))
+    for name in ("probe.hard", "probe.crashes", "left"):
+        path = f"/jobs/{episode.ids[name]}?wait_seconds=10"
+        eventually(lambda path=path: running.client.get(path).json()["state"] == "failed", 60, f"{name} fails")  # type: ignore[misc]  # binds the loop's value
 
 
 def _told(server: SentryServer) -> set[tuple[str, str]]:
@@ -94,6 +114,29 @@ def test_the_error_of_a_task_is_reported_with_its_job(episode: Episode) -> None:
     assert len(report["tags"]["request_id"]) == len(report["tags"]["trace_id"]) == 32
     assert report["release"].startswith("penstock@")
     assert report["exception"]["values"][-1]["stacktrace"]["frames"][-1]["function"] == "leaks"
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "kind", "event", "attempts", "reason"),
+    [
+        ("probe.hard", "worker", "TimeLimitExceeded", "attempt_timed_out", ["1"], "exhausted"),
+        ("probe.crashes", "worker", "WorkerLostError", "attempt_lost", ["1", "2", "3"], "crashed"),
+        ("left", "beat", "WorkerLostError", "attempt_lost", ["1"], "crashed"),
+    ],
+)
+def test_an_attempt_that_could_not_report_itself_is_reported_for_it(
+    episode: Episode, name: str, role: str, kind: str, event: str, attempts: list[str], reason: str
+) -> None:
+    def found() -> list[dict[str, Any]]:
+        return [one for one in episode.server.events if one["tags"].get("job_id") == episode.ids[name]]
+
+    eventually(lambda: len(found()) >= len(attempts), 30, "it is reported")
+    told = [one["tags"] for one in found()]
+    assert [one["attempt"] for one in told] == attempts
+    assert {(one["role"], one["event"]) for one in told} == {(role, event)}
+    assert told[-1]["reason"] == reason
+    assert told[-1]["task"] == ("probe.naps" if name == "left" else name)
+    assert [_types(one) for one in found()] == [[kind]] * len(attempts)
 
 
 def test_an_error_that_a_task_expects_is_not_reported(episode: Episode) -> None:
