@@ -9,10 +9,10 @@ PYTEST = -m pytest -n $(TESTERS) --dist loadgroup
 PACKAGES = jobs tasks worker schedules api deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test check lint types arrow cover format bench chaos clean
+.PHONY: help run stop test check lint types arrow cover format bench chaos restore-drill clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run:  ## start everything; DETACH=1 in the background, BROKER=rabbitmq, WORKERS=n, DATABASE_URL=, BROKER_URL=
 	@$(RUN)
@@ -61,6 +61,11 @@ chaos:  ## the whole stack under load and faults, then a check; SEED=, MINUTES=3
 	@exec $(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(BROKER),--broker $(BROKER)) $(if $(RATE),--rate $(RATE)) $(if $(FAULTS),--faults-per-minute $(FAULTS)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(PLAN),--plan) $(if $(KEEP),--keep)
+
+restore-drill:  ## lose PostgreSQL and the broker under load, restore to a point in time, check; SEED=, SECONDS=30
+	@$(DEV)
+	@exec $(PY) -m tests.drill $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(RATE),--rate $(RATE)) $(if $(PLANT),--plant $(PLANT))
 
 clean:  ## remove the stack's state, the environment and every cache
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack purge; fi

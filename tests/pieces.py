@@ -22,6 +22,7 @@ SECONDS: Final = {
     "tests/acceptance/": 40.0,
     "tests/chaos/test_smoke": 30.0,
     "tests/drill/test_backup": 3.0,
+    "tests/drill/test_drill": 12.0,
     "tests/integration/failpoints/": 12.0,
     "tests/integration/deploy/": 6.0,
     "tests/integration/worker/test_quorum_queues": 15.0,

@@ -205,7 +205,7 @@ def test_an_export_is_read_into_an_empty_database_with_everything_in_it(server: 
     file = str(server.state / "penstock.dump")
     server.own(server.state)
     assert f"schema {head()}" in server.run("export", file)
-    administer(server, sql.SQL("CREATE DATABASE another"))
+    administer(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier("another")))
 
     assert f"schema {head()}, 0 jobs" in server.run("import", file, PGDATABASE="another")
 
