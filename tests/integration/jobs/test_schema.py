@@ -166,8 +166,8 @@ def test_the_command_tells_from_where_to_where(empty_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "code", "hint"),
-    [(None, 2, "DATABASE_URL is missing"), ("sqlite://", 2, "DATABASE_URL is missing"),
-     ("postgresql://u@127.0.0.1:1/n", 1, "PostgreSQL is up")],
+    [(None, 2, "DATABASE_URL is not set"), ("sqlite://", 2, "DATABASE_URL: must start with postgresql://"),
+     ("postgresql://u@127.0.0.1:1/n", 75, "PostgreSQL at 127.0.0.1:1")],
 )  # fmt: skip
 def test_the_command_says_what_to_check(url: str | None, code: int, hint: str) -> None:
     done = command(url)
