@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, cost, measures, poison, recovery, retention, schedules
+from tests.bench import backlog, cost, measures, poison, questions, recovery, retention, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -50,6 +50,7 @@ class Contest:
             "recovery": self._recovery,
             "cost": self._cost,
             "retention": self._retention,
+            "questions": self._questions,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -211,7 +212,7 @@ class Contest:
                 f"{name} with metrics and logs, and with {side}",
                 taken[cost.USUAL],
                 taken[side],
-                Wanted(ratio=0.9),
+                Wanted(ratio=None if side == cost.WATCHED else 0.9),
             )
             for name, taken in sides.items()
             for side in taken
@@ -234,6 +235,22 @@ class Contest:
             Measure("retention_intake", title, busy, quiet, Wanted(p99_ms=500)),
             Measure("retention_prune", "old jobs pruned meanwhile", Side(stack.name, (found.pruned,)), None),
             Measure("retention_drop", "a month dropped, the slowest table", Side(stack.name, (found.dropped,)), None),
+        ]
+
+    def _questions(self) -> list[Measure]:
+        """Penstock alone, and once: each question is asked many times."""
+        stack, options = self._penstock, self.options
+        if stack is None:
+            return []
+        try:
+            stack.reset()
+            found = questions.look(stack, options, self.tell)
+        finally:
+            stack.stop()
+        beside = f"beside {options.finished_jobs:,} finished and {options.waiting_jobs:,} waiting jobs"
+        return [
+            Measure(f"questions_{number}", f"{name}, {beside}", Side(stack.name, (taken,)), None, Wanted(p95_ms=50))
+            for number, (name, taken) in enumerate(found.items(), 1)
         ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:

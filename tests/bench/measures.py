@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.figures import Round, percentile
@@ -64,11 +65,16 @@ def batch(stack: HttpStack, options: Options, connections: int) -> Round:
     )
 
 
-def drain(stack: DrainStack, options: Options) -> Round:
-    """`options.drain_jobs` no-op jobs that wait, from the moment the warm workers may go to the last finish."""
+def drain(stack: DrainStack, options: Options, more: Callable[[], int] = lambda: 0) -> Round:
+    """`options.drain_jobs` no-op jobs that wait, from the moment the warm workers may go to the last finish.
+
+    `more` is called when they are warm, and returns how many jobs it has submitted besides.
+    """
     stack.start()
     warm, count = 10 * options.worker_processes, options.drain_jobs
     stack.submit(warm)
+    _wait_for(stack, warm, START_AND_WARM_SECONDS)
+    warm += more()
     _wait_for(stack, warm, START_AND_WARM_SECONDS)
     pause(stack.workers)
     try:

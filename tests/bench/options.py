@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
-MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules")
-ON_REQUEST = ("backlog", "poison", "recovery", "cost", "retention")
+MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules", "cost")
+ON_REQUEST = ("backlog", "poison", "recovery", "retention", "questions")
 SIDES = ("penstock", "baseline")
 
 
@@ -36,6 +36,8 @@ class Options:
     poison_seconds: float = 10.0
     rows: int = 10_000_000
     """Of the retention measure."""
+    finished_jobs: int = 1_000_000
+    waiting_jobs: int = 100_000
     latency_jobs: int = 300
     due_schedules: int = 1000
     idle_schedules: int = 100_000
@@ -66,6 +68,8 @@ QUICK = Options(
     backlog_seconds=1.0,
     poison_seconds=2.0,
     rows=20_000,
+    finished_jobs=10_000,
+    waiting_jobs=1_000,
     latency_jobs=10,
     due_schedules=50,
     idle_schedules=2000,

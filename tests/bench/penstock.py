@@ -27,7 +27,8 @@ class Penstock(HttpStack, DrainStack):
     _rung = -1
 
     @property
-    def _env(self) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
+        """The settings of each of its processes."""
         places = {"DATABASE_URL": self.database_url, "BROKER_URL": self.servers.broker_url(PENSTOCK_PLACE)}
         return places | dict(self.extra)
 
@@ -36,7 +37,7 @@ class Penstock(HttpStack, DrainStack):
         self._rung = -1
         if not self._key:
             self.database_url = self.servers.recreate_database("penstock_empty")
-            self.programs.run("migrations", "jobs.migrations", env=self._env, seconds=30)
+            self.programs.run("migrations", "jobs.migrations", env=self.env, seconds=30)
             self._make_key()
         self.database_url = self.servers.recreate_database("penstock_bench", "penstock_empty")
         self.servers.empty_broker(PENSTOCK_PLACE)
@@ -52,14 +53,14 @@ class Penstock(HttpStack, DrainStack):
         """The API answers, and `schedules` runs as it does in every installation, unless it would disturb."""
         address = {"PENSTOCK_API_HOST": "127.0.0.1", "PENSTOCK_API_PORT": str(self.choose_port())}
         processes = {"PENSTOCK_API_PROCESSES": str(self.options.api_processes)}
-        self.programs.start("api", "api", env=self._env | address | processes)
+        self.programs.start("api", "api", env=self.env | address | processes)
         if beat:
-            self.programs.start("schedules", "schedules", env=self._env)
+            self.programs.start("schedules", "schedules", env=self.env)
         self.wait_until_ready()
 
     def start_beat(self) -> psutil.Process:
         """A beat is starting, and nothing else of Penstock."""
-        pid = self.programs.start("schedules", "schedules", env=self._env).pid
+        pid = self.programs.start("schedules", "schedules", env=self.env).pid
         if pid is None:
             raise NeverHappenedError("beat has ended")
         return psutil.Process(pid)
@@ -70,7 +71,7 @@ class Penstock(HttpStack, DrainStack):
                 "PENSTOCK_NODE_NAME": f"worker{number}",
                 "PENSTOCK_WORKER_CONCURRENCY": str(self.options.concurrency),
             }
-            self.workers.append(self.programs.start(f"worker{number}", "worker", env=self._env | own))
+            self.workers.append(self.programs.start(f"worker{number}", "worker", env=self.env | own))
 
     def start(self) -> None:
         self.start_api()

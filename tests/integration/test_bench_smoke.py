@@ -21,6 +21,7 @@ from tests.bench.load import load
 from tests.bench.processes import ROOT
 
 RUN_SECONDS = 240
+ONLY = "intake,overload,batch,drain,latency,schedules"
 
 
 class EveryThirdRefused(BaseHTTPRequestHandler):
@@ -63,7 +64,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("bench")
     tiny = "--quick --broker valkey --client python --connections 4 --drain-jobs 40 --latency-jobs 5"
     finished = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *tiny.split(), "--intake-seconds", "0.5"],
+        [sys.executable, "-m", "tests.bench", *tiny.split(), "--intake-seconds", "0.5", "--only", ONLY],
         cwd=ROOT,
         env={**os.environ, "PENSTOCK_HOME": str(home)},
         capture_output=True,
@@ -171,6 +172,24 @@ def test_retention_is_measured_on_request(tmp_path: Path) -> None:
         assert 0 < turn["p50_ms"] <= turn["p99_ms"] <= turn["max_ms"]
     assert pruned["penstock"]["rounds"][0]["count"] > 0
     assert dropped["penstock"]["rounds"][0]["count"] == report["options"]["rows"] * 4 // 5
+
+
+def test_questions_are_measured_on_request(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "questions"],
+        cwd=ROOT,
+        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    report = json.loads((tmp_path / "bench.json").read_text())
+
+    asked = [one["sides"]["penstock"]["rounds"][0] for one in report["measures"]]
+    assert len(asked) == 6
+    assert all(0 < one["p50_ms"] <= one["max_ms"] for one in asked)
 
 
 def test_the_python_client_counts_every_answer_that_is_not_accepted(grudging: tuple[Target, list[int]]) -> None:
