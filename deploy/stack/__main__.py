@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
     home = Home()
     commands = {
         "up": lambda: Supervisor(home, Options.read()).run(),
+        "behind": lambda: Supervisor(home, Options.read(), tells=False).run(),
         "start": lambda: start_detached(home),
         "stop": lambda: stop(home),
         "clean": lambda: clean(home),

@@ -36,7 +36,7 @@ def _start(home: Home) -> int:
     home.stack_file.unlink(missing_ok=True)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb") as output:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "deploy.stack", "up"],
+            [sys.executable, "-m", "deploy.stack", "behind"],  # its output is a log, which is no place for a key
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

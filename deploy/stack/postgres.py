@@ -94,6 +94,9 @@ class PostgresServer(Server):
             "max_connections": "200",
             "shared_buffers": "128MB",
             "log_line_prefix": "%m [%p] %d ",
+            # What a row or a statement holds is somebody's payload, and the detail of an error would show it.
+            "log_error_verbosity": "terse",
+            "log_min_error_statement": "panic",
             **({} if self.durable else {"fsync": "off", "full_page_writes": "off"}),
         }
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]

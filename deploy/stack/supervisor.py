@@ -47,9 +47,10 @@ class Stopping(Exception):
 class Supervisor:
     """One run of the local stack."""
 
-    def __init__(self, home: Home, options: Options) -> None:
-        """Nothing is started yet."""
+    def __init__(self, home: Home, options: Options, *, tells: bool = True) -> None:
+        """Nothing is started yet; unless it `tells`, what opens the stack is in its file alone, and not printed."""
         self._home = home
+        self._tells = tells
         self._options = options
         self._asked_to_stop = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="servers")
@@ -89,7 +90,7 @@ class Supervisor:
         with self._phase("processes"):
             self._start_roles()
         facts = self._write_stack()
-        say(welcome(facts))
+        say(welcome(facts) if self._tells else f"Penstock runs; {self._home.stack_file} says where.")
 
     def _start_servers(self) -> None:
         postgres = None if self._options.database_url else PostgresServer(self._home.folder / "postgresql")

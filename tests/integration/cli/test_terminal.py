@@ -225,6 +225,7 @@ def test_the_local_stack_starts_in_the_background_and_stops(anywhere: Command) -
         job = anywhere.process("submit", "demo.echo", "-p", "message=hello", "--wait", 30, "--json")
         keys = anywhere.process("keys", "list")
         stack = json.loads((anywhere.home / "home" / "stack.json").read_text())
+        logs = {path.name: path.read_text() for path in Path(stack["logs"]).iterdir()}
     finally:
         stopped = anywhere.process("stop")
 
@@ -232,4 +233,7 @@ def test_the_local_stack_starts_in_the_background_and_stops(anywhere: Command) -
     assert json.loads(job.stdout)["result"] == "hello"
     assert keys.stdout.split("\t")[1] == "local stack"
     assert len(stack["pids"]["worker"]) == 1
+    assert "supervisor.log" in logs
+    for secret in ("api_key", "flower_password"):
+        assert [name for name, text in logs.items() if stack[secret] in text] == []
     assert "Penstock has stopped." in stopped.stdout

@@ -117,6 +117,7 @@ def haystack(
             _break(found, running)
             secrets = [running.key, running.key.rpartition("_")[2], *map(_password, (url, valkey_server.url))]
         found.add("logs", *(path.read_bytes() for path in home.glob("*.log")))
+        found.add("server", postgres_server.log.read_bytes())
         _take(found, collector, sentry)
     found.secrets = [CANARY, PASSWORD, *filter(None, secrets)]  # type: ignore[attr-defined]  # known only now
     return found
@@ -218,7 +219,7 @@ def _take(found: Haystack, collector: Collector, sentry: SentryServer) -> None:
     found.add("reports", *sentry.bodies)
 
 
-@pytest.mark.parametrize("part", ["logs", "metrics", "broker", "flower", "errors", "traces", "reports"])
+@pytest.mark.parametrize("part", ["logs", "server", "metrics", "broker", "flower", "errors", "traces", "reports"])
 def test_no_secret_comes_out(part: str, haystack: Haystack) -> None:
     said = haystack.parts[part]
     secrets: list[str] = haystack.secrets  # type: ignore[attr-defined]  # as above
