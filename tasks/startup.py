@@ -1,10 +1,11 @@
 """What a process that talks to the broker needs before it can begin."""
 
 import ssl
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from amqp.exceptions import AccessRefused, NotAllowed
+from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
 from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
 
 from jobs.database import DatabaseSettings
@@ -12,7 +13,7 @@ from jobs.errors import ConfigurationError, Unavailable
 from jobs.misconfiguration import variable_of
 from jobs.startup import ASK, Look, StartSettings, look_at_database, wait_for
 from tasks.settings import TaskSettings
-from tasks.topology import connect, is_redis
+from tasks.topology import connect, declare_on, is_redis
 
 CONNECT_SECONDS: Final = 2.0
 
@@ -22,13 +23,16 @@ _PLACE: Final = (NotAllowed, ResponseError)
 
 
 def wait_for_servers(database: DatabaseSettings, tasks: TaskSettings, *, without_broker: bool = False) -> None:
-    """Return when PostgreSQL, its schema and the broker are there.
+    """Return when PostgreSQL, its schema and the broker with its queues are there.
 
     `without_broker`: the broker may be away, but must not refuse us.
 
     Raises `ConfigurationError` for what no waiting cures, and `Unavailable` when the time is over.
     """
-    looks = [look_at_database(database), look_at_broker(tasks)._replace(is_optional=without_broker)]
+    looks = [
+        look_at_database(database),
+        look_at_broker(tasks, queues=tasks.queues)._replace(is_optional=without_broker),
+    ]
     wait_for(looks, StartSettings().start_wait_seconds)
 
 
@@ -37,8 +41,11 @@ def wait_for_broker(tasks: TaskSettings) -> None:
     wait_for([look_at_broker(tasks)], StartSettings().start_wait_seconds)
 
 
-def look_at_broker(tasks: TaskSettings) -> Look:
-    """Return a look at the broker. Raises `ConfigurationError` where nobody has said where it is."""
+def look_at_broker(tasks: TaskSettings, *, queues: Sequence[str] = ()) -> Look:
+    """Return a look at the broker, which makes sure that RabbitMQ has these queues, of the kind that was chosen.
+
+    Raises `ConfigurationError` where nobody has said where it is.
+    """
     url = tasks.broker()
     first = urlsplit(url.partition(";")[0])
     place = f"{first.hostname}:{first.port}" if first.port else first.hostname
@@ -51,14 +58,27 @@ def look_at_broker(tasks: TaskSettings) -> Look:
         try:
             # Not through the connection itself: it would try a second time, two seconds later.
             opened = broker.transport.establish_connection()
-            broker.transport.create_channel(opened)  # Redis is asked then, and not before
+            channel = broker.transport.create_channel(opened)  # Redis is asked then, and not before
+            if not is_redis(url):
+                declare_on(channel, queues, tasks.rabbitmq_queues)
             broker.transport.close_connection(opened)
         except Exception as error:  # noqa: BLE001 - each transport fails in its own ways
-            raise _told(error, where) from None
+            raise _of_another_kind(error, tasks) or _told(error, where) from None
         finally:
             broker.collect(socket_timeout=0.5)
 
     return Look(where, see)
+
+
+def _of_another_kind(error: Exception, tasks: TaskSettings) -> ConfigurationError | None:
+    """Return what to tell where RabbitMQ has a queue that is not as it is to be; it never changes one."""
+    if not isinstance(error, PreconditionFailed):
+        return None
+    variable = variable_of(TaskSettings, "rabbitmq_queues")
+    return ConfigurationError(
+        f"{variable} is {tasks.rabbitmq_queues}, and RabbitMQ has queues that were made otherwise; set it to what they "
+        "are, or stop every process and delete them: what they hold is rung for again."
+    )
 
 
 def _told(error: Exception, where: str) -> ConfigurationError | Unavailable:

@@ -70,9 +70,14 @@ def declare(connection: Connection, queues: Iterable[str], kind: QueueKind = "cl
     Raises RabbitMQ's PRECONDITION_FAILED where a queue is there and is of the other kind.
     """
     with connection.channel() as channel:
-        for name in queues:
-            dead_queue(name, kind).bind(channel).declare()
-            job_queue(name, kind).bind(channel).declare()
+        declare_on(channel, queues, kind)
+
+
+def declare_on(channel: Any, queues: Iterable[str], kind: QueueKind) -> None:
+    """Do so on a channel that is open."""
+    for name in queues:
+        dead_queue(name, kind).bind(channel).declare()
+        job_queue(name, kind).bind(channel).declare()
 
 
 def depth(connection: Connection, queue: str) -> int:

@@ -19,6 +19,7 @@ from deploy.stack.valkey import ValkeyServer
 from jobs.database import transaction
 from jobs.schema import revisions
 from jobs.startup import AWAY, MISCONFIGURED
+from tasks.topology import connect, declare
 from tests.services.api_process import ApiProcess
 from tests.services.databases import connect_to
 from tests.services.local_processes import surroundings
@@ -203,6 +204,16 @@ def test_what_rabbitmq_says_is_told(name: str, database_url: str, rabbit_server:
         tls_rabbit=rabbit_server.url.replace("amqp", "amqps"),
         no_vhost=rabbit_server.vhost_url("nowhere"),
     )
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_queues_of_another_kind_are_told_and_left_as_they_are(database_url: str, broker_url: str) -> None:
+    with connect(broker_url) as connection:
+        declare(connection, ["default"], "classic")
+
+    told = {"PENSTOCK_RABBITMQ_QUEUES": "quorum"}
+    mistake = Mistake(TABLES, "PENSTOCK_RABBITMQ_QUEUES is quorum, .* made otherwise; .*delete them", environment=told)
+    check(mistake, {"DATABASE_URL": database_url, "BROKER_URL": broker_url})
 
 
 @pytest.mark.parametrize(
