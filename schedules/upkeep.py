@@ -161,9 +161,10 @@ class Upkeep:
         """See to the months by which history is kept."""
         if not self._is_time("partitions", ROLL_EVERY):
             return
-        made, dropped = partitions.roll(self._engine, timedelta(days=self._settings.keep_finished_days))
-        tell(self._instruments, "make_partitions", made)
-        tell(self._instruments, "drop_partitions", dropped)
+        with self._doing("partitions"):
+            made, dropped = partitions.roll(self._engine, timedelta(days=self._settings.keep_finished_days))
+            tell(self._instruments, "make_partitions", made)
+            tell(self._instruments, "drop_partitions", dropped)
 
     def _prune(self) -> bool:
         keep = timedelta(days=self._settings.keep_finished_days)
