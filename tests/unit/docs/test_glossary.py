@@ -29,7 +29,9 @@ TOLD = words_of(
     "jobs/control.py", "jobs/attempts.py", "jobs/fencing.py", pattern=r'(?:request, |moved, |else )"([a-z_]+)"'
 )
 STEPS = words_of(
-    "schedules/upkeep.py", "schedules/ringing.py", pattern=r'(?:_step|_take|_doing|_deliver|tell)\((?:self\._\w+, )?"([a-z_]+)"'
+    "schedules/upkeep.py",
+    "schedules/ringing.py",
+    pattern=r'(?:_step|_take|_doing|_deliver|tell)\((?:self\._\w+, )?"([a-z_]+)"',
 )
 
 
