@@ -35,6 +35,11 @@ class Load:
         self._thread.start()
         self._ready.wait()
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return len(self._client.flights)
+
     def extra(self, wanted: Wanted) -> "Future[tuple[UUID, ...]]":
         """Hand in one more job, and return its id when it is acknowledged."""
         return asyncio.run_coroutine_threadsafe(self._client.submit([wanted], batch=False), self._loop)

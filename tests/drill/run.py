@@ -124,6 +124,7 @@ class Drill:
             states, before = _states(database), _histories(database)
             for _ in range(IN_FLIGHT):
                 load.extra(Wanted(task="chaos.quick"))
+            wait_until(lambda: load.in_flight > 0, 1.0)
             ((at,),) = database.execute("SELECT clock_timestamp()").fetchall()
             ((begun,),) = database.execute("SELECT pg_current_snapshot()::text").fetchall()
             ended = wait_until(lambda: _has_ended(database, begun), SETTLE_SECONDS)
@@ -327,5 +328,5 @@ def wait_until(is_true: Callable[[], bool], seconds: float) -> bool:
     """Return when it is true, or after `seconds`."""
     deadline = time.monotonic() + seconds
     while not is_true() and time.monotonic() < deadline:
-        pause(0.1)
+        pause(0.02)
     return is_true()
