@@ -112,10 +112,10 @@ class ArchivingPostgres(PostgresServer):
         self.kill()
         shutil.rmtree(self.data)
 
-    def restore(self, *words: str) -> str:
+    def restore(self, *words: str, **more: str) -> str:
         """Fill the data directory that was lost from the archive, and return what was said; `start()` recovers."""
         self.make_data()
-        return self.run("restore", str(self.data), *words)
+        return self.run("restore", str(self.data), *words, **more)
 
     def archived(self) -> Sequence[Path]:
         """Return the files of WAL in the archive, in their order."""

@@ -124,6 +124,20 @@ def test_without_a_point_in_time_it_comes_back_to_the_end_of_the_archive_even_af
     assert notes(server) == ["before the backup", "before the point", "after the restore", "and archived"]
 
 
+def test_after_a_restore_to_a_point_what_came_after_it_is_still_within_reach(server: ArchivingPostgres) -> None:
+    point = filled(server)
+    server.lose()
+    server.restore(point)
+    server.start()
+    archive_all(server)
+    server.lose()
+
+    server.restore(BACKUP_TIMELINE="1")
+    server.start()
+
+    assert notes(server)[:3] == ["before the backup", "before the point", "beyond the point"]
+
+
 def test_verify_names_what_is_damaged_or_missing(server: ArchivingPostgres) -> None:
     filled(server)
     assert "is sound" in server.run("verify")

@@ -1,0 +1,29 @@
+"""The shell programs that ship hold to what shellcheck knows of a POSIX shell."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.stack.home import ROOT
+from tests.services.fixtures import unavailable
+
+PROGRAMS = sorted(path for path in (ROOT / "deploy" / "backup").iterdir() if path.read_text().startswith("#!"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(program: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        unavailable("shellcheck, of Debian's package of that name")
+
+    checked = subprocess.run(
+        ["shellcheck", "--shell=sh", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert checked.stdout == ""
+    assert checked.returncode == 0
+
+
+def test_there_are_programs_to_look_at() -> None:
+    assert [program.name for program in PROGRAMS] == ["archive-wal", "fetch-wal", "penstock-backup"]
