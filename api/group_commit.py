@@ -249,7 +249,7 @@ class GroupCommit:
             if not is_held(error):
                 raise
             if is_alone:
-                log.warning("submission_held_up", request_id=submissions[0].jobs[0].request_id)
+                log.warning("submission_held_up", **_told(submissions[0]))
                 return [error]
         return [self._commit([submission], quiet, patient=False)[0] for submission in submissions]
 

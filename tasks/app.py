@@ -44,7 +44,7 @@ def configuration(settings: TaskSettings) -> dict[str, Any]:
         "worker_enable_prefetch_count_reduction": False,  # after a reconnect it would halve the worker for long
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease outlives the broker's connection
         "worker_hijack_root_logger": False,  # our own logging stays
-        "worker_redirect_stdouts": False,
+        "worker_redirect_stdouts": False,  # jobs.telemetry.printed does, with the facts of the job on the line
         "worker_lost_wait": 0.2,  # a lost child is reported at once
         "worker_max_tasks_per_child": 10_000,  # bounds what leaks
         "worker_disable_rate_limits": True,  # Celery's are per process and forgotten at a restart

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -67,6 +68,16 @@ def logs(self: Any) -> None:
     while True:
         self.job.check()
         time.sleep(0.05)
+
+
+@shared_task(name="probe.prints", max_retries=0)
+def prints() -> None:
+    """Print, to either stream and without an end, warn, and fail."""
+    print("printed to stdout")
+    print("printed to stderr", file=sys.stderr)
+    warnings.warn("warned by a task", stacklevel=1)
+    print("and no end", end="")
+    raise ValueError
 
 
 @shared_task(name="probe.traced", bind=True, max_retries=1, **QUICK)

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from billiard.util import get_logger
 from celery import Celery, signals
+from celery.apps import worker as celerys
 
 from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import ConfigurationError, DatabaseUnavailable
 from jobs.release import release_version
-from jobs.telemetry import logs, reports, traces
+from jobs.telemetry import logs, printed, reports, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
 from jobs.telemetry.monitor import serve
@@ -228,6 +229,8 @@ def run() -> int:
         loglevel="INFO",
         quiet=True,
     )
+    if printed.redirect(logs.LogSettings()):  # not before: a worker that cannot start says why in plain words
+        celerys.safe_say = printed.say_at_once  # type: ignore[attr-defined]  # how Celery tells of a signal; the stubs are older
     worker.start()
     code = int(worker.exitcode or 0)
     if isinstance(worker.pool, Threads) and worker.pool.is_left_running:

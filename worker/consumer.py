@@ -4,7 +4,7 @@ Stock Celery 5.7 ends, or loops for ever, on messages that it cannot take apart:
 one dies of it in turn. Here whatever cannot be read is buried in the queue's dead letter queue.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -15,6 +15,7 @@ from celery.worker.consumer import Consumer
 from redis.exceptions import ResponseError
 
 from jobs.errors import UnknownTask
+from jobs.model import JobId
 from tasks import messages
 from tasks.messages import ForNewerRelease, UnreadableMessage
 from tasks.settings import DEAD_SUFFIX
@@ -131,14 +132,15 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
 
         return receive
 
-    def leave(self, message: Any, error: BaseException) -> None:
+    def leave(self, message: Any, error: BaseException, jobs: Sequence[JobId] = ()) -> None:
         """Leave a doorbell to workers of another release, which may stand beside this one.
 
         It goes back to its queue after a moment, once. What then comes to a worker that cannot act on it again is
         let go: the row knows of the job, and upkeep rings anew. So no doorbell goes round and round.
         """
         queue = str((message.delivery_info or {}).get("routing_key"))
-        log.info("doorbell_left", queue=queue, reason=str(error))
+        about = {"job_id": str(jobs[0]), "count": len(jobs)} if jobs else {}
+        log.info("doorbell_left", queue=queue, reason=str(error), **about)
         self.controller.instruments["doorbells_left"].inc()
         if (message.delivery_info or {}).get("redelivered"):
             message.ack_log_error(log, self.connection_errors)
@@ -193,7 +195,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         except UnreadableMessage:
             self.bury(message, exc)
         else:
-            self.leave(message, UnknownTask(f"Task {ring.task} is not installed here."))
+            self.leave(message, UnknownTask(f"Task {ring.task} is not installed here."), ring.jobs)
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:  # noqa: ARG002 - the same
         """Bury a message that a handler refused."""

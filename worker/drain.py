@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from jobs.failpoints import passed, reached
+from jobs.telemetry import logs
 from worker.keeper import Keeper
 
 log = structlog.get_logger()
@@ -51,6 +52,7 @@ class Drain:
         processes = [running.pid for running in left if running.pid is not None and running.pid != os.getpid()]
         if left:
             log.warning("drain_gives_back", count=len(left))
+            logs.info_each("attempt_given_back", [logs.facts_of(running.attempt) for running in left])
             reached("drain.give_back")
             keeper.give_back(left)
             passed("drain.give_back")

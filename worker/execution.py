@@ -19,7 +19,7 @@ from jobs.errors import AttemptFenced, InvalidPayload, JobCancelled, PermanentEr
 from jobs.failpoints import passed, reached
 from jobs.model import Attempt, Failure
 from jobs.storable import storable, storable_json
-from jobs.telemetry import logs
+from jobs.telemetry import logs, printed
 from tasks.catalogue import TaskSpec
 from tasks.context import Recorder, RetryIn, current_job, recorder
 from tasks.measures import Measure
@@ -89,6 +89,7 @@ def _run(attempt: Attempt, here: pool_process.PoolProcess) -> Ending:
             if logs.report is not None and ending.how in _FAILED:
                 _report(error, here.task(attempt.task), logs.report)
         finally:
+            printed.flush()
             current_job.reset(token)
             job.flush()
             passed("attempt.run")

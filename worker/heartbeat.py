@@ -20,6 +20,7 @@ from jobs.attempts import Held
 from jobs.database import transaction
 from jobs.errors import DatabaseUnavailable
 from jobs.failpoints import passed, reached
+from jobs.telemetry import logs
 from worker.ears import Ears
 from worker.keeper import Keeper
 from worker.running import Running
@@ -136,10 +137,10 @@ class Heartbeat:
                 continue
             if mine is None and not one.fenced:
                 one.fenced = True
-                log.warning("attempt_lost_its_lease", job_id=str(one.attempt.job_id), attempt=one.attempt.number)
+                log.warning("attempt_lost_its_lease", **logs.facts_of(one.attempt))
             if mine is not None and mine.cancel_requested and one.cancel_seen_at is None:
                 one.cancel_seen_at = time.monotonic()
-                log.info("cancel_seen", job_id=str(one.attempt.job_id), attempt=one.attempt.number)
+                log.info("cancel_seen", **logs.facts_of(one.attempt))
             if one.fenced or one.cancel_seen_at is not None:
                 self._climb(one)
 
@@ -165,7 +166,7 @@ class Heartbeat:
         steps = ((grace, INTERRUPT), (2 * grace, KILL))
         if running.steps_taken < len(steps) and waited >= steps[running.steps_taken][0]:
             _, number = steps[running.steps_taken]
-            log.warning("attempt_told_to_end", job_id=str(running.attempt.job_id), signal=number.name)
+            log.warning("attempt_told_to_end", **logs.facts_of(running.attempt), signal=number.name)
             if self._settings.worker_pool == "prefork":
                 reached("cancel.signal")
                 self._keeper.touch(running, lambda pid: os.kill(pid, number))

@@ -18,6 +18,7 @@ from jobs.errors import DatabaseUnavailable, UnknownTask
 from jobs.failpoints import reached
 from jobs.model import JobId, Settlement, Verdict
 from jobs.retry import RetryPolicy
+from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
 from tasks.catalogue import Catalogue
 from tasks.messages import Ring
@@ -130,6 +131,7 @@ class Keeper:
                     self._busy -= 1
             self._news.notify()
         log.error("attempts_left_to_their_leases", count=len(lost))
+        logs.info_each("attempt_left_to_its_lease", [logs.facts_of(running.attempt) for running in lost])
 
     def held(self) -> list[Running]:
         """Return the attempts whose lease is ours to extend."""

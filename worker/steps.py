@@ -22,6 +22,7 @@ from jobs.errors import DatabaseUnavailable
 from jobs.failpoints import passed, reached
 from jobs.model import Attempt, Failure
 from jobs.state import Event, Outcome
+from jobs.telemetry import logs
 from worker.admission import Doorbell
 from worker.ears import Deaf, Ears
 from worker.execution import Ending, How, run_attempt
@@ -240,7 +241,7 @@ def launch(keeper: Keeper, pool: Any, running: Running, tell: Teller | None, fre
         )
         passed("attempt.launch")
     except Exception:
-        log.exception("launch_failed", job_id=job_id)
+        log.exception("launch_failed", **logs.facts_of(attempt))
         keeper.give_back([running])
         free(running)
 
@@ -268,7 +269,7 @@ def _hand_over(keeper: Keeper, running: Running, ending: Ending, point: str) -> 
         keeper.ended(running, ending)
         passed(point)
     except Exception:
-        log.exception("ending_not_taken", job_id=str(running.attempt.job_id))
+        log.exception("ending_not_taken", **logs.facts_of(running.attempt))
         keeper.let_go([running])
 
 

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -14,6 +15,8 @@ from api.routes.jobs import Asked, replay_job
 from api.security import Caller
 from jobs import control, search
 from jobs.state import Reason
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
@@ -51,4 +54,5 @@ async def replay_dead_letter(request: Request, caller: Caller, job_id: UUID) -> 
 async def discard(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Take the dead letter off the list; the job stays readable."""
     await write_to(request, partial(control.close, job_id=job_id, tenant=caller.tenant))
+    log.info("dead_letter_discarded", job_id=job_id)
     return Response(status_code=204)

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
@@ -30,6 +31,8 @@ from jobs.state import FINAL, JobState
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 hot = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=DirectRoute)
+
+log = structlog.get_logger()
 
 IDEMPOTENCY_KEY = "idempotency-key"
 Asked = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
@@ -212,6 +215,7 @@ async def get_logs(
 async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Cancel a waiting job at once; have a running one asked, then interrupted, then killed."""
     await write_to(request, partial(control.cancel, job_id=job_id, tenant=caller.tenant))
+    log.info("job_cancel_requested", job_id=job_id)
     return await _shown(request, caller, job_id, 202)
 
 
@@ -224,6 +228,7 @@ async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
 async def retry(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Queue a failed, cancelled, expired or retrying job now, with its retries begun anew."""
     bell = await write_to(request, partial(control.retry, job_id=job_id, tenant=caller.tenant))
+    log.info("job_retried", job_id=job_id, task=bell.task)
     reached("control.ring")
     request.app.state.dispatcher.ring([bell])
     passed("control.ring")
@@ -264,6 +269,9 @@ async def replay_job(request: Request, caller: Principal, job_id: UUID, *, lette
     run = partial(_replay, request, job_id, tenant=caller.tenant, changes=changes, key=key, letter=letter)
     acceptance = await in_time(request.app.state.desk, run, otherwise=OutcomeUnknown)
     receipt = acceptance.receipts[0]
+    if not acceptance.replayed:
+        log.info("job_replayed", job_id=job_id, replayed_as=receipt.id)
+        log.info("jobs_accepted", job_id=receipt.id, task=receipt.task, count=1)
     return answer(_view(receipt), 201, _headers(acceptance) | {"Location": f"/api/v1/jobs/{receipt.id}"})
 
 

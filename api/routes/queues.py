@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Path, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
@@ -15,6 +16,8 @@ from api.submission import Intake
 from jobs import queues, registry
 from jobs.errors import NotFound
 from jobs.explain import explain
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/api/v1")
 
@@ -46,7 +49,9 @@ async def list_queues(request: Request, caller: Caller) -> Response:  # noqa: AR
 )
 async def pause_queue(request: Request, caller: Caller, name: QueueName) -> Response:
     """Start no job of the queue from now on. It goes on taking jobs in, and what runs goes on."""
-    return await _change(request, name, partial(queues.pause, queue=name, by=caller.key_id))
+    changed = await _change(request, name, partial(queues.pause, queue=name, by=caller.key_id))
+    log.info("queue_paused", queue=name)
+    return changed
 
 
 @router.post(
@@ -58,7 +63,9 @@ async def pause_queue(request: Request, caller: Caller, name: QueueName) -> Resp
 )
 async def resume_queue(request: Request, caller: Caller, name: QueueName) -> Response:  # noqa: ARG001 - as above
     """Let its jobs start again, the most urgent first."""
-    return await _change(request, name, partial(queues.resume, queue=name))
+    changed = await _change(request, name, partial(queues.resume, queue=name))
+    log.info("queue_resumed", queue=name)
+    return changed
 
 
 async def _change(request: Request, name: str, change: partial[None]) -> Response:

@@ -1,10 +1,11 @@
 """Schedules: writing them, looking at them, and asking them for more than their timing says."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Header, Path, Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
@@ -28,12 +29,16 @@ from jobs.planning.model import NAME, Schedule
 from jobs.planning.search import Filter, Span
 from jobs.planning.words import Decision, Source
 from jobs.search import Row
+from jobs.telemetry import logs
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"])
 
 Name = Annotated[str, Path(pattern=f"^{NAME}$", max_length=100, description="The schedule's name")]
 IfMatch = Annotated[str | None, Header(description="Only if it still has one of these ETags; * is any")]
 MOST_SHOWN = 200
+MOST_LINES = 100
 MERGE_PATCH = ("application/json", "application/merge-patch+json")
 JSON_ONLY = MERGE_PATCH[:1]
 
@@ -86,6 +91,7 @@ async def put_schedule(
     make: Make = lambda _found, _now: planning.definition_of(wanted, checks)  # noqa: E731 - names its type
     change = partial(editing.put, name=name, make=make, editor=_editor(caller), expected=expected)
     schedule, is_new = await write_to(request, change)
+    log.info("schedule_written", schedule=name, is_new=is_new)
     if is_new:
         return _shown(schedule, 201, Location=f"/api/v1/schedules/{name}")
     return _shown(schedule)
@@ -110,7 +116,9 @@ async def patch_schedule(request: Request, caller: Caller, name: Name, if_match:
         editor = _editor(caller)
         return editing.put(connection, name, make, editor, expected=expected, may_create=False)[0]
 
-    return _shown(await write_to(request, change))
+    schedule = await write_to(request, change)
+    log.info("schedule_written", schedule=name, is_new=False)
+    return _shown(schedule)
 
 
 def _there(found: Schedule | None) -> Schedule:
@@ -170,6 +178,7 @@ async def delete_schedule(request: Request, caller: Caller, name: Name, if_match
     """
     expected = _expected(if_match)
     await write_to(request, partial(editing.remove, name=name, editor=_editor(caller), expected=expected))
+    log.info("schedule_deleted", schedule=name)
     return Response(status_code=204)
 
 
@@ -180,7 +189,9 @@ async def delete_schedule(request: Request, caller: Caller, name: Name, if_match
 async def pause_schedule(request: Request, caller: Caller, name: Name, if_match: IfMatch = None) -> Response:
     """Fire no instant from now on, until it is resumed."""
     change = partial(editing.pause, name=name, editor=_editor(caller), expected=_expected(if_match))
-    return _shown(await write_to(request, change))
+    paused = await write_to(request, change)
+    log.info("schedule_paused", schedule=name)
+    return _shown(paused)
 
 
 @router.post(
@@ -190,7 +201,9 @@ async def pause_schedule(request: Request, caller: Caller, name: Name, if_match:
 async def resume_schedule(request: Request, caller: Caller, name: Name, if_match: IfMatch = None) -> Response:
     """Fire what comes from now on; the instants of the pause are recorded as skipped."""
     change = partial(editing.resume, name=name, editor=_editor(caller), expected=_expected(if_match))
-    return _shown(await write_to(request, change))
+    resumed = await write_to(request, change)
+    log.info("schedule_resumed", schedule=name)
+    return _shown(resumed)
 
 
 @router.post(
@@ -210,7 +223,7 @@ async def trigger_schedule(request: Request, caller: Caller, name: Name, if_matc
     occurrence, bells, is_old = await write_to(request, run)
     request.app.state.dispatcher.ring(bells)
     if not is_old:
-        _count(request, [occurrence])
+        _tell(request, "schedule_triggered", name, [occurrence])
     return answer(schemas.Occurrence.of(occurrence), 202, {"Idempotency-Replayed": "true"} if is_old else {})
 
 
@@ -229,7 +242,7 @@ async def backfill_schedule(request: Request, caller: Caller, name: Name) -> Res
     asker = _asker(request, caller)
     ask = partial(by_hand.backfill, name=name, asker=asker, first=wanted.first, last=wanted.last)
     done = await write_to(request, partial(ask, dry_run=wanted.dry_run))
-    _count(request, [one.occurrence for one in done if one.is_new and one.occurrence])
+    _tell(request, "schedule_backfilled", name, [one.occurrence for one in done if one.is_new and one.occurrence])
     instants = [
         schemas.BackfillInstant(
             **planning.shown(one.instant),
@@ -241,7 +254,13 @@ async def backfill_schedule(request: Request, caller: Caller, name: Name) -> Res
     return answer(schemas.Backfill(dry_run=wanted.dry_run, instants=instants))
 
 
-def _count(request: Request, decided: Iterable[Row]) -> None:
+def _tell(request: Request, event: str, name: str, decided: Sequence[Row]) -> None:
+    """Count what was decided, and log it with the jobs that it made, `MOST_LINES` of them by their ids."""
+    made = [row for row in decided if row["job_id"] is not None]
+    log.info(event, schedule=name, decided=len(decided), jobs=len(made))
+    logs.info_each(
+        "jobs_accepted", [{"job_id": row["job_id"], "schedule": name, "count": 1} for row in made[:MOST_LINES]]
+    )
     counts = Counter((row["decision"], row["reason"]) for row in decided)
     for labels, count in counts.items():
         request.app.state.instruments["occurrences"].labels(*labels).inc(count)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import tornado.web
+from celery import signals
 from celery.bin.celery import celery
 from flower import urls
 from flower.options import options
@@ -17,6 +18,7 @@ from flower.views.monitor import Metrics
 from deploy.flower.settings import FlowerSettings
 from deploy.stack.home import ROOT
 from jobs.errors import ConfigurationError
+from jobs.telemetry import logs
 from tasks.app import settings
 from tasks.startup import wait_for_broker
 
@@ -41,11 +43,17 @@ def run(arguments: Sequence[str]) -> None:
     Raises `ConfigurationError` without a password, and for a secret among the arguments.
     """
     _refuse_secrets(arguments)
+    signals.setup_logging.connect(_keep_our_logging, weak=False)
+    logs.configure(logs.LogSettings(), role="flower")
     prepare(FlowerSettings(), options)
     wait_for_broker(settings())
     urls.handlers[:] = [_guarded(handler) for handler in urls.handlers]
     # Celery looks for the app in the folder first: it must be ours.
     celery([f"--workdir={ROOT}", "-A", "tasks.app:celery_app", "flower", "--loglevel=warning", *arguments])
+
+
+def _keep_our_logging(**_: Any) -> None:
+    """Have Celery set up no logging: it does so only when nobody receives this signal. Tornado adds to no handlers."""
 
 
 def prepare(chosen: FlowerSettings, target: Any) -> None:

@@ -66,7 +66,7 @@ class Output:
 
 def configure(settings: LogSettings, *, role: str) -> None:
     """Send everything, the standard library's lines too, through one chain to standard error."""
-    readable = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    readable = is_readable(settings)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -95,9 +95,15 @@ def configure(settings: LogSettings, *, role: str) -> None:
     )
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+
+
+def is_readable(settings: LogSettings) -> bool:
+    """Tell whether lines are written for people rather than as JSON."""
+    return settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
 
 
 def info_each(event: str, lines: Sequence[Mapping[str, Any]]) -> None:
