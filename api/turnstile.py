@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-A_TURN: Final = 32
+A_TURN: Final = 20
 """Requests that are begun at one turn of the event loop, and as many that go on when their jobs are durable."""
 _SHARE: Final = 0.1
 """The weight of the newest turn among those that were seen."""
