@@ -55,6 +55,7 @@ def _run(options: Options, home: Path, folder: Path) -> int:
 def _end_with_force(drill: Drill) -> None:
     print("the drill does not end; everything is killed", flush=True)
     drill.site.close()
+    shutil.rmtree(drill.site.home, ignore_errors=True)
     os._exit(BROKEN)
 
 
