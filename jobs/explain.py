@@ -129,6 +129,12 @@ def _running(connection: Connection, job: RowMapping) -> Finding:
         words = f"The lease of worker {worker} has run out; a beat gives the job to another within seconds."
         return Finding(Cause.LEASE_EXPIRED, until, words, facts=facts)
     words = f"Worker {worker} runs attempt {job['attempt']}."
+    seen_at = facts["worker_seen_at"]
+    if seen_at is not None and seen_at < job["now"] - registry.SILENT_AFTER:
+        words = (
+            f"Worker {worker} began attempt {job['attempt']} and was not seen since {seen_at:%Y-%m-%d %H:%M:%S} UTC. "
+            "If it is gone, a beat gives the job to another when its lease has run out."
+        )
     if is_cancelled:
         words += " It was told to end."
     return Finding(Cause.RUNNING, job["started_at"], words, facts=facts)

@@ -9,6 +9,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from jobs.tables import workers
 
+BEATS_EVERY: Final = timedelta(seconds=5)
+"""How often a worker gives a sign of life."""
+SILENT_AFTER: Final = 2 * BEATS_EVERY
+"""A worker that was not seen for longer may be gone, though it is counted a while yet."""
 ALIVE_WITHIN: Final = timedelta(seconds=30)
 """A worker that was not seen for longer is not counted."""
 BEAT: Final = "penstock-beat"

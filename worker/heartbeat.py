@@ -32,7 +32,7 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks for cancels."""
 SILENT_AFTER: Final = 15.0
 """Seconds without an answer of PostgreSQL after which the worker is not ready."""
-ANNOUNCE_EVERY: Final = 5.0
+ANNOUNCE_EVERY: Final = registry.BEATS_EVERY.total_seconds()
 """Seconds between two signs of life in the table of workers."""
 
 INTERRUPT: Final = signal.SIGUSR1

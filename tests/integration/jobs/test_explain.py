@@ -239,6 +239,21 @@ def test_a_running_job_says_who_holds_its_lease_and_until_when(engine: Engine) -
     assert only(engine, attempt.job_id, Cause.RUNNING).facts["cancel_requested"]
 
 
+def test_a_worker_that_fell_silent_is_not_said_to_run_what_it_holds(engine: Engine) -> None:
+    employ(engine)
+    attempt = scenes.running(engine)
+    assert "runs attempt 1" in only(engine, attempt.job_id, Cause.RUNNING).sentence
+
+    with transaction(engine) as connection:
+        silent = func.now() - registry.SILENT_AFTER - timedelta(seconds=1)
+        connection.execute(update(workers).where(workers.c.name == "worker-1").values(seen_at=silent))
+    assert "not seen since" in only(engine, attempt.job_id, Cause.RUNNING).sentence
+
+    with transaction(engine) as connection:
+        registry.beat(connection, "worker-1", running=1)
+    assert "runs attempt 1" in only(engine, attempt.job_id, Cause.RUNNING).sentence
+
+
 def test_a_lease_that_ran_out_is_told_until_the_job_is_rescued(engine: Engine) -> None:
     employ(engine)
     attempt = scenes.lost(engine)
