@@ -18,7 +18,13 @@ from jobs.telemetry.metrics import Instruments
 log = structlog.get_logger()
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: W3C Trace Context, "Versioning of traceparent": of a later version is read what this one knows.
+_TRACEPARENT: Final = re.compile(
+    rb"(?P<version>(?!ff)[0-9a-f]{2})-"
+    rb"(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+)
+_KNOWN: Final = b"00"
+_SAMPLED: Final = 1
 
 #: After the OWASP REST Security Cheat Sheet: answers are data, never a page, and are not kept by caches.
 SAFE_HEADERS: Final = [
@@ -106,17 +112,28 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 def _identify(scope: Scope) -> tuple[str, str]:
     """Return the request's id and W3C trace context: the client's when they are well formed, else new ones."""
-    request_id = traceparent = None
+    request_id, traces = None, []
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value.decode()
-        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-            traceparent = value.decode()
+        elif name == b"traceparent":
+            traces.append(value)
+    traceparent = known_of(traces[0]) if len(traces) == 1 else None  # of several nobody knows which is meant
     if request_id is None or traceparent is None:
         noise = os.urandom(40).hex()
         request_id = request_id or noise[:32]
         traceparent = traceparent or f"00-{noise[32:64]}-{noise[64:]}-00"
     return request_id, traceparent
+
+
+def known_of(given: bytes) -> str | None:
+    """Return a `traceparent` of the version that we know; None: it is none."""
+    found = _TRACEPARENT.fullmatch(given)
+    if found is None:
+        return None
+    if found["version"] == _KNOWN:
+        return None if found["more"] else given.decode()
+    return f"00-{found['ids'].decode()}-{int(found['flags'], 16) & _SAMPLED:02x}"
 
 
 def _with_headers(given: Any, path: str, request_id: str) -> list[tuple[bytes, bytes]]:

@@ -51,7 +51,8 @@ def test_a_request_id_that_is_not_well_formed_is_replaced(person: Person, given:
 @pytest.mark.parametrize(
     "given",
     [
-        "", "x", TRACE.upper(), TRACE[:-1], TRACE + "-01", "ff" + TRACE[2:], "00-" + "0" * 32 + TRACE[35:],
+        "", "x", TRACE.upper(), TRACE[:-1], TRACE + "-01", "ff" + TRACE[2:], "01" + TRACE[2:] + ".",
+        "00-" + "0" * 32 + TRACE[35:],
         TRACE[:36] + "0" * 16 + "-01",
     ],
 )  # fmt: skip
@@ -60,6 +61,30 @@ def test_a_trace_that_is_not_well_formed_is_replaced(person: Person, given: str)
 
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", row["traceparent"])
     assert row["traceparent"] != given
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("01" + TRACE[2:], TRACE),
+        ("cc" + TRACE[2:] + "-what-the-future-will-be-like", TRACE),
+        ("01" + TRACE[2:-2] + "ff", TRACE[:-2] + "01"),
+        ("01" + TRACE[2:-2] + "02", TRACE[:-2] + "00"),
+    ],
+)
+def test_of_a_trace_of_a_later_version_is_read_what_is_known(person: Person, given: str, known: str) -> None:
+    row = scenes.row(person.engine, person.submit(headers={"traceparent": given}).json()["id"])
+
+    assert row["traceparent"] == known
+
+
+def test_two_traces_are_none(person: Person) -> None:
+    other = TRACE.replace("b", "c")
+    headers = [("traceparent", TRACE), ("traceparent", other)]
+
+    row = scenes.row(person.engine, person.submit(headers=headers).json()["id"])
+
+    assert row["traceparent"][:35] not in {TRACE[:35], other[:35]}
 
 
 def test_two_requests_have_different_ids_and_traces(person: Person) -> None:
