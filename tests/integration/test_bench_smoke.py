@@ -58,13 +58,10 @@ def grudging() -> Iterator[tuple[Target, list[int]]]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run with tiny counts wrote."""
-    home = tmp_path_factory.mktemp("bench")
-    tiny = "--quick --broker valkey --client python --connections 4 --drain-jobs 40 --latency-jobs 5"
+def measured(home: Path, only: str, *more: str) -> dict[str, Any]:
+    """What a run with small counts wrote."""
     finished = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *tiny.split(), "--intake-seconds", "0.5", "--only", ONLY],
+        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", only, *more],
         cwd=ROOT,
         env={**os.environ, "PENSTOCK_HOME": str(home)},
         capture_output=True,
@@ -77,6 +74,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     written: dict[str, Any] = json.loads((home / "bench.json").read_text())
     return written
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run with tiny counts wrote."""
+    tiny = "--client python --connections 4 --drain-jobs 40 --latency-jobs 5 --intake-seconds 0.5"
+    return measured(tmp_path_factory.mktemp("bench"), ONLY, *tiny.split())
 
 
 def test_a_run_measures_both_sides_of_everything(report: dict[str, Any]) -> None:
@@ -134,17 +138,7 @@ def test_a_run_says_where_and_with_what_it_was_made(report: dict[str, Any]) -> N
 
 
 def test_recovery_is_measured_on_request(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "recovery"],
-        cwd=ROOT,
-        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    report = json.loads((tmp_path / "bench.json").read_text())
+    report = measured(tmp_path, "recovery")
 
     (process,), (worker,) = (one["sides"]["penstock"]["rounds"] for one in report["measures"])
     assert (process["count"], worker["count"]) == (3, 1)
@@ -153,17 +147,7 @@ def test_recovery_is_measured_on_request(tmp_path: Path) -> None:
 
 
 def test_retention_is_measured_on_request(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "retention"],
-        cwd=ROOT,
-        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    report = json.loads((tmp_path / "bench.json").read_text())
+    report = measured(tmp_path, "retention")
 
     intake, pruned, dropped = (one["sides"] for one in report["measures"])
     assert set(intake) == {"penstock", "baseline"}
@@ -175,17 +159,7 @@ def test_retention_is_measured_on_request(tmp_path: Path) -> None:
 
 
 def test_questions_are_measured_on_request(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "questions"],
-        cwd=ROOT,
-        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    report = json.loads((tmp_path / "bench.json").read_text())
+    report = measured(tmp_path, "questions")
 
     asked = [one["sides"]["penstock"]["rounds"][0] for one in report["measures"]]
     assert len(asked) == 6
