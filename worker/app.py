@@ -88,6 +88,8 @@ def assemble(
         catalogue=catalogue,
         instruments=instruments,
     )
+    if traced:
+        keeper.killed = traced.killed
     instruments["slots_busy"].set_function(lambda: keeper.busy)
     queues = chosen.worker_queues or tasks.queues
 
@@ -134,7 +136,7 @@ def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> Databas
 def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
     """Hook the parts into Celery's worker and return the app."""
     parts: list[Parts] = []
-    traced, parting = _telling()
+    traced, parting = _telling(runs_here=chosen.worker_pool == "threads")
 
     def make(_worker: Any) -> Parts:
         parts[:] = [assemble(chosen, tasks, database, app, traced)]
@@ -167,7 +169,7 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
     return app
 
 
-def _telling() -> tuple[Any, list[Callable[..., None]]]:
+def _telling(*, runs_here: bool) -> tuple[Any, list[Callable[..., None]]]:
     """Begin to trace and to report, where that is on; return the module that traces, and what is done last.
 
     That is done in each process of the pool as well.
@@ -176,6 +178,7 @@ def _telling() -> tuple[Any, list[Callable[..., None]]]:
     traced = traces.part("worker.traced", traces.TraceSettings())
     if traced:
         traced.install()
+        traced.begin(is_global=runs_here)
     parting = [module.close for module in (reporting, traced) if module is not None]
     for last in parting:
         signals.worker_process_shutdown.connect(last, weak=False)

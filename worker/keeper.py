@@ -16,7 +16,7 @@ import structlog
 
 from jobs.errors import DatabaseUnavailable, UnknownTask
 from jobs.failpoints import reached
-from jobs.model import JobId, Settlement, Verdict
+from jobs.model import Attempt, JobId, Settlement, Verdict
 from jobs.retry import RetryPolicy
 from jobs.telemetry import logs
 from jobs.telemetry.metrics import Instruments
@@ -27,7 +27,7 @@ from worker.counting import Counting
 from worker.execution import Ending, How
 from worker.ledger import Ledger
 from worker.rates import Rates
-from worker.running import Running, Settled, tell
+from worker.running import Running, Settled, is_without_word, tell
 from worker.verdicts import judge
 
 log = structlog.get_logger()
@@ -70,6 +70,8 @@ class Keeper:
         """Called from the keeper's thread when the event loop has something to fetch."""
         self.claimed: Callable[[], None] = lambda: None
         """Called from the keeper's thread when doorbells have led to attempts."""
+        self.killed: Callable[[Attempt, Ending], None] = lambda *_: None
+        """Called from the keeper's thread with an attempt whose process did not live to tell its end."""
         self.launches: deque[Running] = deque()
         self.dealt_with: deque[Doorbell] = deque()
         self.settled: deque[Settled] = deque()
@@ -335,6 +337,11 @@ class Keeper:
 
     def _conclude(self, running: Running, verdict: Verdict | None) -> None:
         self._counting.ended(running, verdict)
+        if verdict is not None and running.ending is not None and is_without_word(running.ending):
+            try:
+                self.killed(running.attempt, running.ending)
+            except Exception:  # it is settled, and nothing that looks on may undo that
+                log.exception("killed_attempt_not_told", **logs.facts_of(running.attempt))
         if self.watched:
             self.settled.append(Settled(running, verdict))
 

@@ -66,6 +66,11 @@ def tell(counted: Sequence[tuple[Running, Verdict | None]]) -> None:
     logs.info_each("job_succeeded", succeeded)
 
 
+def is_without_word(ending: Ending) -> bool:
+    """Tell whether the process of an attempt did not live to say how it ended."""
+    return ending.failure is not None and ending.failure.type in _OF_PROCESSES
+
+
 def _report(verdict: Verdict, facts: Mapping[str, Any]) -> None:
     """Report an attempt whose process did not live to do so itself."""
     error = _OF_PROCESSES.get(verdict.failure.type) if verdict.failure else None

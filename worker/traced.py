@@ -8,6 +8,7 @@ may hold what no trace may hold. A task may use them, or spans of its own, throu
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -25,20 +26,28 @@ _VERBS: Final = frozenset(
     {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "COPY", "CALL", "VALUES", "LOCK", "SET", "SHOW"}
     | {"EXPLAIN", "CREATE", "ALTER", "DROP", "TRUNCATE", "DO", "NOTIFY", "LISTEN", "ANALYZE", "VACUUM"}
 )
-_FAILED: Final = (How.ERRED, How.GAVE_UP, How.TIMED_OUT)
+_FAILED: Final = (How.ERRED, How.GAVE_UP, How.TIMED_OUT, How.LOST)
 _CLIENT_ERROR: Final = 400
 
-_begin: Final = threading.Lock()
+_locks: Final = {"begin": threading.Lock()}
 _here: dict[int, Tracing] = {}
 """The traces of this process, by its pid: a thread that exports does not outlive a fork."""
 
 
-def _tracing() -> Tracing:
-    with _begin:
+def _forked() -> None:
+    """Begin with a lock of our own: another thread of the main process may have held that one."""
+    _locks["begin"] = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _tracing(*, is_global: bool = True) -> Tracing:
+    with _locks["begin"]:
         found = _here.get(os.getpid())
         if found is None:
             _here.clear()
-            found = _here[os.getpid()] = Tracing("worker")
+            found = _here[os.getpid()] = Tracing("worker", is_global=is_global)
     return found
 
 
@@ -47,6 +56,14 @@ def close(**_: Any) -> None:
     found = _here.pop(os.getpid(), None)
     if found is not None:
         found.close()
+
+
+def begin(*, is_global: bool) -> None:
+    """Begin the traces of the main process, before it forks any other: a lock that a thread holds then stays locked.
+
+    They are not global where those of the processes that it forks are to be.
+    """
+    _tracing(is_global=is_global)
 
 
 def install() -> None:
@@ -61,6 +78,22 @@ def install() -> None:
 
 def attempt(one: Attempt, run: Callable[[], Ending]) -> Ending:
     """Return what `run` returns, under a span of the attempt that goes on where the request's trace was."""
+    span = _span_of(one)
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        ending = run()
+        _tell_end(span, ending)
+    return ending
+
+
+def killed(one: Attempt, ending: Ending) -> None:
+    """Give an attempt the span that its process did not live to end: a retry is linked to it."""
+    began = int(one.started_at.timestamp() * 1e9)  # by the database's clock, which may be ahead of ours
+    span = _span_of(one, began)
+    _tell_end(span, ending)
+    span.end(max(began, time.time_ns()))
+
+
+def _span_of(one: Attempt, began: int | None = None) -> Span:
     links = [link_to(one.job_id, one.number - 1, one.traceparent)] if one.number > 1 else []
     facts: dict[str, Any] = {
         "penstock.job.id": str(one.job_id),
@@ -70,16 +103,16 @@ def attempt(one: Attempt, run: Callable[[], Ending]) -> Ending:
         "penstock.tenant": one.tenant,
         "penstock.wait_seconds": (one.started_at - one.run_at).total_seconds(),
     }
+    start = _tracing().tracer.start_span
     with chosen(ids_of(one.job_id, one.number, one.traceparent)):
-        name = f"run {one.task}"
-        span = _tracing().tracer.start_span(name, context_of(one.traceparent), SpanKind.CONSUMER, facts, links)
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        ending = run()
-        span.set_attribute("penstock.ended", ending.how.value)
-        if ending.how in _FAILED:
-            # The type alone: a message may quote the payload. It is kept with the attempt.
-            span.set_status(StatusCode.ERROR, ending.failure.type if ending.failure else None)
-    return ending
+        return start(f"run {one.task}", context_of(one.traceparent), SpanKind.CONSUMER, facts, links, began)
+
+
+def _tell_end(span: Span, ending: Ending) -> None:
+    span.set_attribute("penstock.ended", ending.how.value)
+    if ending.how in _FAILED:
+        # The type alone: a message may quote the payload. It is kept with the attempt.
+        span.set_status(StatusCode.ERROR, ending.failure.type if ending.failure else None)
 
 
 def _is_idle() -> bool:

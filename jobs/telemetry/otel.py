@@ -76,8 +76,8 @@ class _Collector(SpanExporter):
 class Tracing:
     """The traces of one process. Spans wait for the collector in a bounded queue; what is beyond is dropped."""
 
-    def __init__(self, role: str) -> None:
-        """Begin to export, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says."""
+    def __init__(self, role: str, *, is_global: bool = True) -> None:
+        """Begin to export, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; `is_global`: also what others trace here."""
         for name in ("opentelemetry.sdk", "opentelemetry.exporter"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # a traceback for each batch, with the address in it
         facts = {"service.version": release_version()}
@@ -90,7 +90,8 @@ class Tracing:
         )
         self._provider.add_span_processor(BatchSpanProcessor(_Collector()))
         self.tracer: Tracer = self._provider.get_tracer("penstock", release_version())
-        trace.set_tracer_provider(self._provider)
+        if is_global:
+            trace.set_tracer_provider(self._provider)
 
     def close(self) -> None:
         """Hand the last spans to the collector, within a bounded time."""

@@ -19,6 +19,8 @@ from tests.services.stack import eventually
 
 CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736"
 UNSAMPLED = "11112222333344445555666677778888"
+CRASHED = "33334444555566667777888899990000"
+OVERDUE = "aaaabbbbccccddddeeeeffff00001111"
 SPAN = "00f067aa0ba902b7"
 CANARY = "canary-8d1f"
 
@@ -104,6 +106,46 @@ def test_a_retry_is_linked_to_the_attempt_before_it(episode: Episode) -> None:
 
     assert first.links == []
     assert second.links == [(CLIENT, first.id)]
+
+
+@pytest.fixture(scope="module")
+def killed(
+    postgres_server: PostgresServer,
+    valkey_server: ValkeyServer,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Episode]:
+    """An attempt that a hard time limit ends, and one whose process dies of it; another process then does that job."""
+    home = tmp_path_factory.mktemp("killed")
+    with collecting() as collector, own_database(postgres_server, template_database) as database_url:
+        made = Episode(collector)
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with all_processes(home, database_url, valkey_server.url, **variables) as running:
+            hard = {"task": "probe.hard", "payload": {"seconds": 60}}
+            for trace, wish, state in ((OVERDUE, hard, "failed"), (CRASHED, {"task": "probe.crash_once"}, "succeeded")):
+                headers = {"traceparent": f"00-{trace}-{SPAN}-01"}
+                job_id = running.client.post("/jobs", json=wish, headers=headers).json()["id"]
+                made.ids[trace] = job_id
+                eventually(lambda: _state(running.client, job_id) == state, 60, f"the job has {state}")  # noqa: B023 - asked at once
+        yield made
+
+
+def test_an_attempt_whose_process_died_has_a_span_and_the_next_is_linked_to_it(killed: Episode) -> None:
+    (enqueue,) = killed.named(CRASHED, "enqueue probe.crash_once")
+    runs = killed.named(CRASHED, "run probe.crash_once")
+    first, second = sorted(runs, key=lambda one: one.facts["penstock.attempt"])
+
+    assert (first.parent, first.kind, first.service) == (enqueue.id, "SPAN_KIND_CONSUMER", "penstock-worker")
+    assert (first.failed, first.status, first.facts["penstock.ended"]) == (True, "WorkerLost", "lost")
+    assert second.links == [(CRASHED, first.id)]
+    assert not second.failed
+
+
+def test_an_attempt_that_a_hard_time_limit_ended_has_a_span(killed: Episode) -> None:
+    (run,) = killed.named(OVERDUE, "run probe.hard")
+
+    assert (run.failed, run.status, run.facts["penstock.ended"]) == (True, "TimeLimitExceeded", "timed_out")
+    assert run.facts["penstock.job.id"] == killed.ids[OVERDUE]
 
 
 def test_a_replay_has_a_trace_of_its_own_that_is_linked_to_the_last_attempt(episode: Episode) -> None:
