@@ -48,8 +48,22 @@ def programs() -> Programs:
 
 def run(command: Sequence[str | Path]) -> str:
     """Return what the program says; raise `AssertionError` with it when it is not content."""
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False, env=os.environ | {"TZ": "UTC"}
-    )
+    done = _ended(command, subprocess.PIPE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def tried(command: Sequence[str | Path]) -> str:
+    """Return what the program says, content or not, in the order in which it said it."""
+    return _ended(command, subprocess.STDOUT).stdout
+
+
+def _ended(command: Sequence[str | Path], errors: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        check=False,
+        env=os.environ | {"TZ": "UTC"},
+    )
