@@ -12,7 +12,7 @@ from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.errors import NotFound
 from jobs.explain import Cause, Explanation, Finding, explain
 from jobs.model import JobId, new_job_id
-from jobs.tables import workers
+from jobs.tables import jobs, workers
 from tests.factories import TASK, failure, retry, success
 from tests.integration.jobs import scenes
 from tests.services.stack import eventually
@@ -68,6 +68,26 @@ def test_a_retry_says_what_failed_and_when_the_next_attempt_is_due(engine: Engin
     assert finding.until == scenes.row(engine, job_id)["run_at"]
     assert finding.since == scenes.events_of(engine, job_id)[-1]["at"]
     assert finding.facts == {"attempt": 1, "error_type": "ValueError"}
+
+    scenes.make_due(engine, job_id)
+    with transaction(engine) as connection:
+        upkeep.release_due(connection)
+    assert causes(engine, job_id) == [Cause.WAITING_TURN]
+    assert runs(engine, job_id)
+    assert scenes.row(engine, job_id)["attempt"] == 2
+
+
+@pytest.mark.parametrize(("late", "cause"), [(-4, Cause.NOT_DUE), (1, Cause.NOT_DUE), (7, Cause.NO_BEAT)])
+def test_a_beat_has_five_seconds_before_a_job_is_called_overdue(engine: Engine, late: int, cause: Cause) -> None:
+    employ(engine)
+    job_id = scenes.scheduled(engine)
+    with transaction(engine) as connection:
+        due = func.clock_timestamp() - timedelta(seconds=late)
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(run_at=due))
+
+        (finding,) = explain(connection, job_id).findings
+
+    assert finding.cause is cause
 
 
 def test_a_job_that_is_overdue_says_that_there_is_no_beat(engine: Engine) -> None:
@@ -127,7 +147,12 @@ def test_a_queue_without_a_live_worker_is_named(engine: Engine) -> None:
     with transaction(engine) as connection:
         silent = func.now() - registry.ALIVE_WITHIN - timedelta(seconds=1)
         connection.execute(update(workers).where(workers.c.name == "silent").values(seen_at=silent))
-    assert causes(engine, job_id) == [Cause.NO_WORKER]
+    with engine.connect() as connection:
+        gone, silent = (registry.find(connection, name) for name in ("gone", "silent"))
+    assert gone is not None
+    assert silent is not None
+    assert silent["seen_at"] < gone["stopped_at"]
+    assert only(engine, job_id, Cause.NO_WORKER).since == gone["stopped_at"]
 
     employ(engine)
     assert causes(engine, job_id) == [Cause.WAITING_TURN]
@@ -175,6 +200,18 @@ def test_a_job_in_line_says_its_position_and_when_it_may_start(engine: Engine) -
         scenes.start(engine, job_id)
     assert only(engine, mine, Cause.WAITING_TURN).facts["position"] == 1
     assert runs(engine, mine)
+
+
+def test_a_job_starts_at_once_while_there_are_as_many_free_slots_as_its_position(engine: Engine) -> None:
+    employ(engine, slots=3)
+    with transaction(engine) as connection:
+        registry.beat(connection, "worker-1", running=1, rates={"default": 1.0})
+    line = [scenes.queued(engine) for _ in range(3)]
+
+    found = [look(engine, job_id) for job_id in line]
+
+    starts = [one.findings[0].facts["estimated_start_at"] - one.at for one in found]
+    assert starts == [timedelta(0), timedelta(0), timedelta(seconds=3)]
 
 
 def test_the_last_of_a_long_line_knows_its_position_from_those_behind_it(
@@ -293,6 +330,22 @@ def test_a_dead_letter_says_why_and_runs_when_it_is_retried(engine: Engine) -> N
     with transaction(engine) as connection:
         control.retry(connection, job_id)
     assert runs(engine, job_id)
+
+
+def test_a_dead_letter_that_is_replayed_is_dealt_with_and_the_copy_runs(engine: Engine) -> None:
+    employ(engine)
+    job_id = scenes.ended(engine, failure())
+    assert only(engine, job_id, Cause.DEAD_LETTER).until is None
+
+    with transaction(engine) as connection:
+        again = control.copy(connection, job_id)
+    (copy,) = scenes.accepted(engine, again)
+    with transaction(engine) as connection:
+        control.close(connection, job_id, replayed_as=copy.id)
+
+    assert causes(engine, job_id) == [Cause.FAILED]
+    assert causes(engine, copy.id) == [Cause.WAITING_TURN]
+    assert runs(engine, copy.id)
 
 
 def test_how_a_job_ended_is_an_answer_too(engine: Engine) -> None:
