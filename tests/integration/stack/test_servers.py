@@ -244,6 +244,7 @@ def test_programs_behind_a_private_folder_are_copied_once(tmp_path: Path) -> Non
 
 
 def test_without_the_wheel_the_systems_postgresql_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("POSTGRESQL_PROGRAMS", raising=False)
     monkeypatch.setattr(postgresql, "WHEEL", "no_such_wheel")
     monkeypatch.setattr(postgresql, "DEBIAN", tmp_path)
     for version in ("9.6", "15", "17"):
@@ -253,7 +254,18 @@ def test_without_the_wheel_the_systems_postgresql_is_taken(monkeypatch: pytest.M
     assert postgresql.find_programs() == tmp_path / "17" / "bin"
 
 
+def test_the_folder_that_is_named_is_taken_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(tmp_path / "16" / "bin", "postgres", "initdb")
+    monkeypatch.setenv("POSTGRESQL_PROGRAMS", str(tmp_path / "16" / "bin"))
+    assert postgresql.find_programs() == tmp_path / "16" / "bin"
+
+    monkeypatch.setenv("POSTGRESQL_PROGRAMS", str(tmp_path / "17" / "bin"))
+    with pytest.raises(NotInstalled, match=r"POSTGRESQL_PROGRAMS names .*17"):
+        postgresql.find_programs()
+
+
 def test_without_any_postgresql_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("POSTGRESQL_PROGRAMS", raising=False)
     monkeypatch.setattr(postgresql, "WHEEL", "no_such_wheel")
     monkeypatch.setattr(postgresql, "DEBIAN", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

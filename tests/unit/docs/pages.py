@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from deploy.stack.home import ROOT
 
+AT_THE_TOP: Final = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 _FENCE: Final = re.compile(r"^(`{3,})(\w*)[^\n]*\n(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -23,7 +24,7 @@ class Block(NamedTuple):
 
 def pages() -> list[Path]:
     """Return every page that people read, the README first."""
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [*(ROOT / name for name in AT_THE_TOP), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def name(page: Path) -> str:

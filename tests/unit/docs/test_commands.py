@@ -24,6 +24,7 @@ ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/[\w/{}.-]*)")
 OUR_OWN_VARIABLES = {"DETACH", "BROKER", "WORKERS", "DATABASE_URL", "BROKER_URL", "T"}
 OUR_OWN_VARIABLES |= {"SEED", "MINUTES", "RATE", "FAULTS", "ONLY", "PLAN", "KEEP"}  # of `make chaos`
 OUR_OWN_VARIABLES |= {"SECONDS", "PLANT"}  # of `make restore-drill`
+OUR_OWN_VARIABLES |= {"STRICT", "PAGE"}  # of `make audit`
 
 every_page = pytest.mark.parametrize("page", pages(), ids=name)
 

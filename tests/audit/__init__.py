@@ -1,0 +1,1 @@
+"""What ships, and what it stands on, looked over: `make audit`."""
