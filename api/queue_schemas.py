@@ -90,7 +90,7 @@ class Worker(BaseModel):
 
 
 class Workers(BaseModel):
-    """All workers that are remembered."""
+    """Workers, those seen last first."""
 
     workers: list[Worker]
 

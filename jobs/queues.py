@@ -86,10 +86,9 @@ def look(connection: Connection, names: Sequence[str]) -> list[Queue]:
         if found[name].counts[JobState.QUEUED]:
             found[name].oldest_at = now - timedelta(seconds=seconds)
     _add_intake(connection, now, found)
-    for worker in registry.everybody(connection):
-        if worker["is_alive"]:
-            for name in worker["queues"]:
-                _add_worker(queue(name), worker)
+    for worker in registry.alive(connection):
+        for name in worker["queues"]:
+            _add_worker(queue(name), worker)
     return list(found.values())
 
 

@@ -15,6 +15,10 @@ SILENT_AFTER: Final = 2 * BEATS_EVERY
 """A worker that was not seen for longer may be gone, though it is counted a while yet."""
 ALIVE_WITHIN: Final = timedelta(seconds=30)
 """A worker that was not seen for longer is not counted."""
+LISTED_WITHIN: Final = timedelta(hours=1)
+"""A worker that was not seen for longer is listed only on demand: each restart leaves a row for days."""
+MOST_LISTED: Final = 1_000
+"""Workers in one list, those seen last."""
 BEAT: Final = "penstock-beat"
 """The application name of a beat's connections."""
 
@@ -88,9 +92,20 @@ def on_queue(connection: Connection, queue: str) -> Sequence[RowMapping]:
     return connection.execute(_known().where(workers.c.queues.contains([queue]))).mappings().all()
 
 
-def everybody(connection: Connection) -> Sequence[RowMapping]:
-    """Return all workers that were ever announced and not forgotten, those seen last first."""
-    return connection.execute(_known().order_by(workers.c.seen_at.desc())).mappings().all()
+def alive(connection: Connection) -> Sequence[RowMapping]:
+    """Return all workers that were seen lately and have not stopped."""
+    return connection.execute(_known().where(_is_alive())).mappings().all()
+
+
+def listed(connection: Connection, *, seen_within: timedelta | None = LISTED_WITHIN) -> Sequence[RowMapping]:
+    """Return the workers seen within this time, or all that are remembered, those seen last first.
+
+    They are no more than `MOST_LISTED`.
+    """
+    query = _known().order_by(workers.c.seen_at.desc(), workers.c.name).limit(MOST_LISTED)
+    if seen_within is not None:
+        query = query.where(workers.c.seen_at > func.clock_timestamp() - literal(seen_within, Interval))
+    return connection.execute(query).mappings().all()
 
 
 def count_alive_by_queue(connection: Connection) -> dict[str, int]:

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
@@ -84,12 +84,22 @@ async def _change(request: Request, name: str, change: partial[None]) -> Respons
 @router.get(
     "/workers", response_model=schemas.Workers, responses=problems(), summary="Look at the workers", tags=["workers"]
 )
-async def list_workers(request: Request, caller: Caller) -> Response:
-    """Return the workers by their own word, those seen last first, with the jobs of the tenant that they run."""
+async def list_workers(
+    request: Request,
+    caller: Caller,
+    everybody: Annotated[  # noqa: FBT002 - a parameter of the query
+        bool, Query(alias="all", description="Also those that were not seen for an hour, while they are remembered")
+    ] = False,
+) -> Response:
+    """Return the workers of the last hour, those seen last first, with the jobs of the tenant that they run.
+
+    They are told by their own word, and no more than 1,000.
+    """
+    within = None if everybody else registry.LISTED_WITHIN
 
     def look(connection: Connection) -> schemas.Workers:
         running = queues.running_of(connection, tenant=caller.tenant, limit=MOST_RUNNING)
-        return schemas.Workers.of(registry.everybody(connection), running)
+        return schemas.Workers.of(registry.listed(connection, seen_within=within), running)
 
     return answer(await read_from(request, look))
 

@@ -64,11 +64,20 @@ def queues(*, json: options.AsJson = False, url: options.Url = None, key_file: o
         _show(api.get("/queues")["queues"], QUEUE_COLUMNS, as_json=json)
 
 
-@app.command(rich_help_panel=OPERATORS, epilog=options.examples("penstock workers", "penstock workers --json"))
-def workers(*, json: options.AsJson = False, url: options.Url = None, key_file: options.KeyFile = None) -> None:
-    """Look at the workers, those seen last first. With --json also at their tasks and running jobs."""
+@app.command(rich_help_panel=OPERATORS, epilog=options.examples("penstock workers", "penstock workers --all --json"))
+def workers(
+    *,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Also those that were not seen for an hour; a week, 1,000 at most")
+    ] = False,
+    json: options.AsJson = False,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Look at the workers of the last hour, those seen last first. With --json also at their tasks and running jobs."""
     with connected(url, key_file) as api:
-        _show(api.get("/workers")["workers"], WORKER_COLUMNS, as_json=json)
+        found = api.get("/workers", params={"all": everybody})["workers"]
+        _show(found, WORKER_COLUMNS, as_json=json)
 
 
 @app.command(rich_help_panel=OPERATORS, epilog=options.examples("penstock pause default"))

@@ -1,13 +1,15 @@
 """What operators see of queues and workers, and how they pause and resume."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, update
 
 from jobs import attempts, registry
 from jobs.database import transaction
+from jobs.tables import workers
 from tests.services.api import Api, Person, running_api
 
 
@@ -95,6 +97,33 @@ def test_workers_are_listed_with_the_jobs_of_the_tenant_that_they_run(own_api: A
     assert found["worker-2"]["stopped_at"] is not None
     theirs = other.get("/workers").json()["workers"]
     assert all(worker["running"] == [] for worker in theirs)
+
+
+def test_workers_that_were_not_seen_for_an_hour_are_listed_on_demand(own_api: Api) -> None:
+    person = own_api.person()
+    for name, minutes in (("now", 0), ("silent", 59), ("old", 61), ("older", 600)):
+        employ(own_api, name)
+        with transaction(own_api.engine) as connection:
+            at = func.clock_timestamp() - timedelta(minutes=minutes)
+            connection.execute(update(workers).where(workers.c.name == name).values(seen_at=at))
+
+    def names(query: str) -> list[str]:
+        return [worker["name"] for worker in person.get(f"/workers{query}").json()["workers"]]
+
+    assert names("") == names("?all=false") == ["now", "silent"]
+    assert names("?all=true") == ["now", "silent", "old", "older"]
+    assert person.get("/workers?all=perhaps").status_code == 422
+
+
+def test_a_list_of_workers_is_bounded_to_those_seen_last(own_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "MOST_LISTED", 2)
+    for name in ("first", "second", "third"):
+        employ(own_api, name)
+
+    for query in ("", "?all=true"):
+        found = own_api.person().get(f"/workers{query}").json()["workers"]
+        assert [worker["name"] for worker in found] == ["third", "second"]
+    assert seen(own_api.person())["workers"] == 3
 
 
 def test_a_job_of_another_tenant_is_not_explained(api: Api) -> None:

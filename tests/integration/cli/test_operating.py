@@ -36,3 +36,4 @@ def test_the_worker_is_shown_with_what_it_does(penstock: Command) -> None:
     (worker,) = [line for line in penstock.lines("workers") if line[1] == "yes"]
 
     assert worker[5] == "default"
+    assert worker[0] in [line[0] for line in penstock.lines("workers", "--all")]
