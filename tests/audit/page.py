@@ -10,7 +10,7 @@ from tests.audit.finding import Part, Verdict
 from tests.bench.machine import commit, machine
 
 PAGE: Final = ROOT / "docs" / "reference" / "audit.md"
-COMMAND: Final = "make audit"
+COMMAND: Final = "python -m tests.audit"
 
 HEAD: Final = """\
 # The audit

@@ -68,8 +68,8 @@ def explained(request: pytest.FixtureRequest) -> Callable[..., Plan]:
     return chosen
 
 
-def hold(plan: Plan, index: str, pages: int) -> None:
-    assert plan.read_whole == set()
+def hold(plan: Plan, index: str, pages: int, whole: frozenset[str] = frozenset()) -> None:
+    assert plan.read_whole <= whole
     assert index in plan.indexes
     assert plan.pages <= pages
 
@@ -89,7 +89,9 @@ def test_how_long_to_sleep_is_found_by_index(connection: Connection, explained: 
 def test_what_waits_is_found_by_index(connection: Connection, explained: Callable[..., Plan]) -> None:
     plan = explained(connection, firing.waiting_schedules())
 
-    hold(plan, "occurrences_waiting", 100)
+    # `jobs` is empty here. PostgreSQL 15 reads it whole for that, where it plans for any values.
+    is_old = (connection.dialect.server_version_info or ()) < (18,)
+    hold(plan, "occurrences_waiting", 100, frozenset({"jobs"} if is_old else ()))
 
 
 def test_a_page_of_schedules_is_found_by_index(connection: Connection, explained: Callable[..., Plan]) -> None:

@@ -19,7 +19,10 @@ HERE = ROOT / "deploy" / "prometheus"
 RUNBOOK = ROOT / "docs" / "runbook"
 TEST_FILES = sorted((HERE / "tests").glob("*.yml"))
 SEVERITIES = {"page", "ticket"}
-PROCEDURES = {"restore"}  # pages of the runbook that say what to do, and belong to no alert
+PROCEDURES = {
+    "broker-lost", "database-full", "deploy", "replay-dead-letters", "restore", "rollback", "rotate-secrets", "scale",
+}  # fmt: skip
+"""Pages of the runbook that say what to do, and belong to no alert."""
 
 
 @cache

@@ -19,5 +19,5 @@ def test_the_page_can_be_made_again_from_the_result() -> None:
     made = page(result)
 
     assert "| advisories | x 1 | y | could not be asked |" in made
-    assert f"commit {result['commit']}, by `make audit`" in made
+    assert f"commit {result['commit']}, by `python -m tests.audit`" in made
     assert re.search(r"Machine: cpu .+, cores \d+", made)
