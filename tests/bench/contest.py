@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import backlog, cost, measures, poison, questions, recovery, retention, schedules
+from tests.bench import backlog, cost, measures, poison, questions, recovery, retention, scale, schedules
 from tests.bench.figures import Measure, Round, Side, Wanted
 from tests.bench.load import choose_client
 from tests.bench.options import Options
@@ -51,6 +51,7 @@ class Contest:
             "cost": self._cost,
             "retention": self._retention,
             "questions": self._questions,
+            "scale": self._scale,
         }
         return [measure for name in self.options.only for measure in parts[name]()]
 
@@ -251,6 +252,25 @@ class Contest:
         return [
             Measure(f"questions_{number}", f"{name}, {beside}", Side(stack.name, (taken,)), None, Wanted(p95_ms=50))
             for number, (name, taken) in enumerate(found.items(), 1)
+        ]
+
+    def _scale(self) -> list[Measure]:
+        """Penstock beside itself: with many workers, and with one."""
+        if self._penstock is None:
+            return []
+        found = scale.turns(self._penstock, self.options, self.tell)
+        titles = {"noop": "no-op jobs", "wait": "jobs that wait 20 ms"}
+        return [
+            Measure(
+                f"scale_{name}_{workers}",
+                f"drain of {titles[name]}: {workers} workers of {self.options.concurrency} processes, and one",
+                Side(f"{workers} workers", tuple(rounds)),
+                Side("1 worker", tuple(taken[1])),
+                Wanted(ratio=0.8 * workers if name == "wait" else None),
+            )
+            for name, taken in found.items()
+            for workers, rounds in taken.items()
+            if workers > 1
         ]
 
     def _take_turns(self, what: str, turns: Sequence[Turn]) -> dict[str, Side]:

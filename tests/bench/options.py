@@ -6,7 +6,7 @@ from typing import Literal
 
 Broker = Literal["rabbitmq", "valkey"]
 MEASURES = ("intake", "overload", "batch", "drain", "latency", "schedules", "cost")
-ON_REQUEST = ("backlog", "poison", "recovery", "retention", "questions")
+ON_REQUEST = ("backlog", "poison", "recovery", "retention", "questions", "scale")
 SIDES = ("penstock", "baseline")
 
 
@@ -31,6 +31,8 @@ class Options:
     workers: int = 2
     concurrency: int = 2
     drain_jobs: int = 10_000
+    waiting_drain_jobs: int = 2000
+    """Of the scale measure: jobs that wait."""
     backlog_jobs: int = 1_000_000
     backlog_seconds: float = 10.0
     poison_seconds: float = 10.0
@@ -64,6 +66,7 @@ QUICK = Options(
     batch_connections=(4,),
     warm_seconds=0.3,
     drain_jobs=200,
+    waiting_drain_jobs=100,
     backlog_jobs=3000,
     backlog_seconds=1.0,
     poison_seconds=2.0,

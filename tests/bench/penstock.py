@@ -23,6 +23,8 @@ class Penstock(HttpStack, DrainStack):
     ready_path = "/ready"
     extra: Mapping[str, str] = MappingProxyType({})
     """Settings beside the defaults, for the next start."""
+    job: dict[str, Any] = NOOP
+    """What `submit` submits."""
     _key = ""
     _rung = -1
 
@@ -89,7 +91,7 @@ class Penstock(HttpStack, DrainStack):
         """Raises NeverHappenedError when a batch was refused."""
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
-            result = hammer(self.batch(size, NOOP), connections=1, seconds=0, processes=1)
+            result = hammer(self.batch(size, self.job), connections=1, seconds=0, processes=1)
             if result.accepted != 1:
                 raise NeverHappenedError("Penstock refused a batch")
 

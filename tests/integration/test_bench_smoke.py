@@ -166,6 +166,29 @@ def test_questions_are_measured_on_request(tmp_path: Path) -> None:
     assert all(0 < one["p50_ms"] <= one["max_ms"] for one in asked)
 
 
+def test_scaling_out_is_measured_on_request(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--broker", "valkey", "--only", "scale"],
+        cwd=ROOT,
+        env={**os.environ, "PENSTOCK_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    report = json.loads((tmp_path / "bench.json").read_text())
+
+    taken = {one["name"]: one["sides"] for one in report["measures"]}
+    assert list(taken) == ["scale_noop_2", "scale_noop_4", "scale_wait_2", "scale_wait_4"]
+    for name, sides in taken.items():
+        (more,), (one,) = sides["penstock"]["rounds"], sides["baseline"]["rounds"]
+        assert more["count"] == one["count"] == (200 if "noop" in name else 100)
+        assert min(more["per_second"], one["per_second"]) > 0
+    slots = report["options"]["concurrency"]
+    assert taken["scale_wait_4"]["baseline"]["per_second"] <= slots / 0.02, "they waited"
+
+
 def test_the_python_client_counts_every_answer_that_is_not_accepted(grudging: tuple[Target, list[int]]) -> None:
     target, answered = grudging
 
