@@ -19,6 +19,7 @@ SECONDS: Final = {
     "tests/integration/test_bench_smoke": 60.0,
     "tests/integration/failpoints/test_beat_repairs": 50.0,
     "tests/acceptance/test_stack": 8.0,
+    "tests/acceptance/test_machines": 14.0,
     "tests/acceptance/": 40.0,
     "tests/chaos/test_smoke": 30.0,
     "tests/drill/test_backup": 3.0,

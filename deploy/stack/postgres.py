@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from deploy.stack.account import within_reach
 from deploy.stack.child import Child, harmless_environment
@@ -27,6 +28,7 @@ class PostgresServer(Server):
     """A PostgreSQL cluster; `url` names the database `penstock`, which exists once it has started."""
 
     name = "postgresql"
+    listens_on: ClassVar[str] = "127.0.0.1"
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
 
     @property
@@ -91,7 +93,7 @@ class PostgresServer(Server):
     def child(self) -> Child:
         """Describe the server for the present port; everything that is not PostgreSQL's default is here."""
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.listens_on,
             "port": str(self.port),
             "unix_socket_directories": "",  # a deep path would exceed the 107 bytes of a socket's name
             "max_connections": "200",

@@ -13,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests.services.facts import Facts
 from tests.services.stack import Stack, eventually
 
 JOBS = 2000
@@ -45,7 +46,7 @@ def test_kills_of_every_part_lose_no_job_and_accept_none_twice(new_stack: Callab
             one.result()
 
     eventually(lambda: finished(stack) >= JOBS, RECOVERY_SECONDS, "every job reached a final state")
-    facts = Facts(stack)
+    facts = Facts(stack.facts["database_url"])
     assert facts.ids == ledger.acknowledged
     assert facts.states == {"succeeded": JOBS}
     assert facts.most_accepted_attempts == 1
@@ -103,34 +104,3 @@ def finished(stack: Stack) -> int:
     with psycopg.connect(stack.facts["database_url"]) as connection:
         row = connection.execute("SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL").fetchone()
     return int(row[0]) if row else 0
-
-
-class Facts:
-    """What the tables say afterwards."""
-
-    def __init__(self, stack: Stack) -> None:
-        """Read them."""
-        with psycopg.connect(stack.facts["database_url"]) as connection:
-            self.ids = {row[0] for row in connection.execute("SELECT id FROM jobs")}
-            self.states = dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
-            self.most_accepted_attempts = _one(
-                connection,
-                "SELECT max(accepted) FROM (SELECT count(*) FILTER (WHERE outcome = 'succeeded') AS accepted "
-                "FROM attempts GROUP BY job_id) AS counts",
-            )
-            self.gaps_in_attempts = _one(
-                connection,
-                "SELECT count(*) FROM jobs JOIN (SELECT job_id, count(*) AS tries, max(number) AS last "
-                "FROM attempts GROUP BY job_id) AS counts ON job_id = id WHERE last <> tries OR last <> attempt",
-            )
-            self.gaps_in_events = _one(
-                connection,
-                "SELECT count(*) FROM jobs JOIN (SELECT job_id, count(*) AS told, max(seq) AS last "
-                "FROM events GROUP BY job_id) AS counts ON job_id = id WHERE last <> told OR last <> event_count",
-            )
-
-
-def _one(connection: psycopg.Connection[Any], query: str) -> int:
-    row = connection.execute(query).fetchone()  # type: ignore[arg-type]  # psycopg wants literals; these are
-    assert row is not None
-    return int(row[0])
