@@ -200,10 +200,12 @@ class GroupCommit:
     def _run(self) -> None:
         while group := self._next():
             self._pace.begin(len(group))
+            is_stored = False
             try:
                 submissions = [submission for submission, _, _ in group]
                 quiet = self._quiet(submissions)
                 answers = self._commit(submissions, quiet)
+                is_stored = True
                 reached("intake.answer")
                 _resolve(group, answers)
                 passed("intake.answer")
@@ -213,7 +215,7 @@ class GroupCommit:
                 self._pace.fail()
                 if not isinstance(error, PenstockError):
                     log.exception("group_commit_failed", count=len(group))
-                _resolve(group, [error] * len(group))
+                _resolve(group, [OutcomeUnknown() if is_stored else error] * len(group))
 
     def _next(self) -> list[Waiting]:
         with self._news:

@@ -1,5 +1,7 @@
 """Submitting jobs, looking at them, and changing their course."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,7 +23,7 @@ from api.settings import ApiSettings
 from api.submission import Intake, idempotency
 from api.waiting import Lookout
 from jobs import control, intake, search
-from jobs.errors import OutcomeUnknown, RefusedError
+from jobs.errors import OutcomeUnknown, RefusedError, Unavailable
 from jobs.failpoints import passed, reached
 from jobs.job_logs import MOST_LINES
 from jobs.keys import Principal
@@ -216,7 +218,8 @@ async def cancel(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Cancel a waiting job at once; have a running one asked, then interrupted, then killed."""
     await write_to(request, partial(control.cancel, job_id=job_id, tenant=caller.tenant))
     log.info("job_cancel_requested", job_id=job_id)
-    return await _shown(request, caller, job_id, 202)
+    with _done():
+        return await _shown(request, caller, job_id, 202)
 
 
 @router.post(
@@ -229,10 +232,20 @@ async def retry(request: Request, caller: Caller, job_id: UUID) -> Response:
     """Queue a failed, cancelled, expired or retrying job now, with its retries begun anew."""
     bell = await write_to(request, partial(control.retry, job_id=job_id, tenant=caller.tenant))
     log.info("job_retried", job_id=job_id, task=bell.task)
-    reached("control.ring")
-    request.app.state.dispatcher.ring([bell])
-    passed("control.ring")
-    return await _shown(request, caller, job_id, 200)
+    with _done():
+        reached("control.ring")
+        request.app.state.dispatcher.ring([bell])
+        passed("control.ring")
+        return await _shown(request, caller, job_id, 200)
+
+
+@contextmanager
+def _done() -> Iterator[None]:
+    """Have nobody told that nothing was stored, when all that is missing is the answer. Raises `OutcomeUnknown`."""
+    try:
+        yield
+    except Unavailable as error:
+        raise OutcomeUnknown from error
 
 
 async def _shown(request: Request, caller: Principal, job_id: UUID, status: int) -> Response:

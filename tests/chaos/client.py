@@ -84,7 +84,7 @@ class Client:
                 sent_at = datetime.now(UTC)
                 headers = {"Idempotency-Key": key, "X-Request-ID": request_id}
                 answer = await self._send(flight, "POST", path, body, headers)
-                told = _told(answer)
+                told = told_by(answer)
                 status = told["status"]
                 entry = Submission(
                     **told,
@@ -98,7 +98,7 @@ class Client:
                     jobs=tuple(wanted),
                 )
                 self._ledger.write(entry)
-                if not _asks_again(entry):
+                if not asks_again(entry):
                     return entry.job_ids
                 if await self._gives_up(number, answer):
                     break
@@ -134,7 +134,7 @@ class Client:
         for number in range(1, 1_000_000):
             sent_at = datetime.now(UTC)
             answer = await self._send(Flight(1), method, path, None, headers)
-            told = _told(answer)
+            told = told_by(answer)
             said = _json(answer) if told["status"] is Status.ACKNOWLEDGED else {}
             entry = Operation(
                 **told | about,
@@ -145,7 +145,7 @@ class Client:
                 new_job_id=UUID(said["id"]) if call is Call.REPLAY and "id" in said else None,
             )
             self._ledger.write(entry)
-            if not _asks_again(entry) or await self._gives_up(number, answer):
+            if not asks_again(entry) or await self._gives_up(number, answer):
                 return
 
     async def _send(
@@ -191,7 +191,7 @@ def _is_odd(answer: httpx.Response) -> bool:
     return answer.status_code in _NEVER or not is_documented(answer.status_code, _problem(answer), says_when=says_when)
 
 
-def _told(answer: httpx.Response | None) -> dict[str, Any]:
+def told_by(answer: httpx.Response | None) -> dict[str, Any]:
     """Return what a client knows after this answer, for the ledger."""
     if answer is None:
         return {"status": Status.UNKNOWN}
@@ -205,7 +205,7 @@ def _told(answer: httpx.Response | None) -> dict[str, Any]:
     }
 
 
-def _asks_again(entry: Submission | Operation) -> bool:
+def asks_again(entry: Submission | Operation) -> bool:
     """Tell whether the client makes another try."""
     return entry.status is Status.UNKNOWN or entry.code in PATIENCE
 

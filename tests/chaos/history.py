@@ -150,6 +150,8 @@ class Terms:
     """For how long a function may run after its attempt was given up: until its worker hears of it."""
     cut_off: Sequence[CutOff] = ()
     """Times that count for neither."""
+    has_bugs: bool = False
+    """Its APIs were made to err: a 500 is what a client has to see of that."""
 
 
 @dataclass(frozen=True, slots=True)

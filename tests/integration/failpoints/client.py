@@ -13,7 +13,8 @@ from typing import Any, Final
 import httpx
 
 from jobs.model import JobId
-from tests.chaos.ledger import Call, Ledger, Operation, Status, Submission, Wanted, fingerprint
+from tests.chaos.client import asks_again, told_by
+from tests.chaos.ledger import Call, Ledger, Operation, Submission, Wanted, fingerprint
 from tests.services.stack import eventually
 
 PATIENCE_SECONDS: Final = 40.0
@@ -55,10 +56,8 @@ class Client:
             job_id = _told(answer, "id", HTTPStatus.ACCEPTED)
             self.ledger.write(
                 Submission(
-                    status=Status.of(answer.status_code if answer is not None else None),
+                    **told_by(answer),
                     sent_at=sent_at,
-                    answered_at=datetime.now(UTC) if answer is not None else None,
-                    code=answer.status_code if answer is not None else None,
                     key=key,
                     fingerprint=fingerprint(request),
                     request_id=request_id,
@@ -79,13 +78,11 @@ class Client:
         def attempt() -> tuple[bool, JobId | None] | None:
             sent_at = datetime.now(UTC)
             answer = self._post(f"/api/v1/jobs/{job_id}/{call}", None, key)
-            code = answer.status_code if answer is not None else None
-            status = Status.of(code)
             new = _told(answer, "id", HTTPStatus.CREATED) if call is Call.REPLAY else None
-            times = {"sent_at": sent_at, "answered_at": datetime.now(UTC) if answer is not None else None}
-            self.ledger.write(Operation(call=call, status=status, code=code, job_id=job_id, new_job_id=new, **times))
+            entry = Operation(call=call, job_id=job_id, new_job_id=new, sent_at=sent_at, **told_by(answer))
+            self.ledger.write(entry)
             # Refused with 409: a try before this one, which was not answered, did it.
-            return None if status is Status.UNKNOWN else (True, new)
+            return None if asks_again(entry) else (True, new)
 
         done = eventually(attempt, PATIENCE_SECONDS, f"{call} of {job_id} is done")
         return done[1] if done else None
