@@ -12,6 +12,7 @@ from jobs.telemetry.metrics import instruments_of
 from jobs.telemetry.monitor import serve
 from jobs.telemetry.pools import watch
 from jobs.telemetry.process import tell_facts
+from schedules.code import declarations
 from schedules.firing import Firing
 from schedules.pulse import Pulse
 from schedules.readiness import STALE_AFTER, Readiness
@@ -87,6 +88,7 @@ def run() -> None:
     failpoints.arm(failpoints.FailPointSettings())
     chosen, tasks, database = ScheduleSettings(), settings(), DatabaseSettings()
     discovery.load(tasks.task_modules)  # before Celery imports them, which looks in fewer places
+    declarations(celery_app, tasks)  # what waiting cannot cure is told before anybody waits
     wait_for_servers(database, tasks)
     compose(celery_app, chosen, tasks, database)
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
