@@ -20,11 +20,13 @@ from api.gate import Gate, Lane
 from api.group_commit import GroupCommit
 from api.leaving import leave_late
 from api.line import Line
+from api.lists import Lists
 from api.patience import PATIENCE
 from api.profiler import Profiler
 from api.quota import Quotas
 from api.readiness import Readiness
 from api.replays import replay
+from api.replica import Replica
 from api.routes import dead_letters, diagnostics, events, jobs, operations, queues, schedules
 from api.routes import tasks as task_routes
 from api.routes.operations import READY_WITHIN
@@ -37,8 +39,10 @@ from api.submission import Intake
 from api.waiting import Lookout
 from jobs import failpoints, upkeep
 from jobs.database import DatabaseSettings, open_engine, transaction
+from jobs.misconfiguration import variable_of
 from jobs.model import JobId
 from jobs.release import release_version
+from jobs.startup import look_at_database
 from jobs.telemetry import logs, reports, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
@@ -129,6 +133,7 @@ def create(
     url, ca_file = tasks.broker(), tasks.broker_ca_file
     engines = Engines.of(database)
     instruments = instruments_of(Process.API)
+    replica = _replica(settings, database, instruments)
     for name, engine in engines._asdict().items():
         watch(engine, name, instruments)
     publisher = DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues, ca_file)
@@ -147,7 +152,7 @@ def create(
         title="Penstock",
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
-        lifespan=_lifespan(engines, dispatcher, commits, instruments, parting),
+        lifespan=_lifespan(engines, replica, dispatcher, commits, instruments, parting),
         generate_unique_id_function=lambda route: route.name,
         telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
@@ -158,29 +163,44 @@ def create(
     app.state.dispatcher = dispatcher
     catalogue = load_catalogue(celery_app, tasks)
     app.state.intake = Intake(catalogue, tasks.queues)
-    app.state.readiness = Readiness(engines.aside, url, ca_file)
+    app.state.readiness = Readiness(engines.aside, url, ca_file, replica)
     stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
     app.state.profiler = Profiler()
     app.state.scrape = Scrape(instruments.registry, stored)
     _furnish(app, engines, database, settings.longest_wait_seconds)
+    app.state.lists = Lists(app.state.desk, engines.desk, replica, instruments["replica_reads"])
     app.state.replays = partial(traced.replay if traced else replay, engines.desk)
     _route(app, instruments, traced.TracedRequests if traced else None)
     return app
 
 
+def _replica(settings: ApiSettings, database: DatabaseSettings, instruments: Instruments) -> Replica | None:
+    """Return the replica, where there is one."""
+    url = settings.database_replica_url
+    if url is None:
+        return None
+    replica = Replica(url, database, lag_seconds=settings.replica_lag_seconds, instruments=instruments)
+    watch(replica.engine, "replica", instruments)
+    return replica
+
+
 def _lifespan(
     engines: Engines,
+    replica: Replica | None,
     dispatcher: Dispatcher,
     commits: GroupCommit,
     instruments: Instruments,
     parting: Sequence[Callable[[], None]],
 ) -> Callable[[Front], AbstractAsyncContextManager[dict[str, Any]]]:
-    hang_up = [severable(engine) for engine in engines]
+    every = [*engines, *(replica.engines if replica else ())]
+    hang_up = [severable(engine) for engine in every]
 
     @asynccontextmanager
     async def lifespan(app: Front) -> AsyncIterator[dict[str, Any]]:
         dispatcher.start()
         commits.start()
+        if replica:
+            replica.start()
         settings = app.state.settings
         limits = (settings.connections_limit, settings.receive_timeout_seconds)
         doorway = app.state.doorway = Doorway(*limits, app.front, app.state.lookout, instruments)
@@ -193,7 +213,9 @@ def _lifespan(
         await asyncio.to_thread(dispatcher.close)
         for sever in hang_up:
             sever()
-        for engine in engines:
+        if replica:
+            await asyncio.to_thread(replica.close)
+        for engine in every:
             engine.dispose()
         for last in parting:
             await asyncio.to_thread(last)
@@ -250,8 +272,14 @@ def create_app() -> Any:
 
 
 def wait_for_servers() -> None:
-    """Return when PostgreSQL is there; the broker may be away, for jobs are accepted without it.
+    """Return when PostgreSQL is there; broker and replica may be away, for jobs are accepted without them.
 
-    Raises `ConfigurationError` for a broker that refuses us, and `Unavailable`.
+    Raises `ConfigurationError` for a broker or a replica that refuses us, and `Unavailable`.
     """
-    startup.wait_for_servers(DatabaseSettings(), task_settings(), without_broker=True)
+    database, url = DatabaseSettings(), ApiSettings().database_replica_url
+    also = []
+    if url is not None:
+        variable = variable_of(ApiSettings, "database_replica_url")
+        copy = database.model_copy(update={"database_url": url})
+        also = [look_at_database(copy, is_migrated=False, variable=variable)._replace(is_optional=True)]
+    startup.wait_for_servers(database, task_settings(), without_broker=True, also=also)

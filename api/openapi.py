@@ -143,5 +143,15 @@ LOCATION: Final = {"headers": {"Location": _LOCATION}}
 """What a route adds to the answer that points to a new job."""
 ETAG: Final = {"headers": {"ETag": _header("Changes with the job", pattern='^"[0-9]+"$')}}
 """What a route adds to an answer that can be asked for again by its tag."""
+READ_FROM: Final = {
+    "headers": {
+        "Penstock-Read-From": _header(
+            "Where there is a replica: primary, or replica and how old the list is at the most, in seconds",
+            required=False,
+            pattern=r"^(primary|replica;age=[0-9]+\.[0-9]{3})$",
+        )
+    }
+}
+"""What a route adds to a list that may come from a replica."""
 SCHEDULE_ETAG: Final = {"headers": {"ETag": _header("Changes with each edit", pattern='^"[0-9a-f]+-[0-9]+"$')}}
 """The same, of a schedule."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from api.replica import Replica
 from api.schemas import Dependency
 from api.schemas import Readiness as View
 from jobs import registry, schema
@@ -18,13 +19,16 @@ REMEMBERED_FOR: Final = 1.0
 
 
 class Readiness:
-    """Looks at PostgreSQL, its schema, the broker and the workers."""
+    """Looks at PostgreSQL, its schema, its replica, the broker and the workers."""
 
-    def __init__(self, engine: Engine, broker_url: str, broker_ca_file: Path | None = None) -> None:
+    def __init__(
+        self, engine: Engine, broker_url: str, broker_ca_file: Path | None = None, replica: Replica | None = None
+    ) -> None:
         """Look at these."""
         self._engine = engine
         self._broker_url = broker_url
         self._broker_ca_file = broker_ca_file
+        self._replica = replica
         self._broker = Dependency(ok=False, detail="not looked at yet")
         self._looked_at = float("-inf")
         self.is_leaving = False
@@ -41,6 +45,7 @@ class Readiness:
             "schema": schema,
             "broker": self._look_at_broker(),
             "accepting": self._accepting(),
+            **self._replicas(),
         }
         ready = database.ok and schema.ok and not self.is_leaving
         return View(status="ready" if ready else "not_ready", dependencies=dependencies, workers_alive=alive)
@@ -55,12 +60,16 @@ class Readiness:
                 "schema": hangs,
                 "broker": self._broker,
                 "accepting": self._accepting(),
+                **self._replicas(),
             },
             workers_alive=None,
         )
 
     def _accepting(self) -> Dependency:
         return Dependency(ok=not self.is_leaving, detail="is stopping" if self.is_leaving else None)
+
+    def _replicas(self) -> dict[str, Dependency]:
+        return {"replica": self._replica.status()} if self._replica else {}
 
     def _look_at_database(self) -> tuple[Dependency, Dependency, int | None]:
         try:

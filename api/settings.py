@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
+from jobs.database import of_postgresql
 from jobs.environment import Settings
 
 
@@ -62,3 +63,15 @@ class ApiSettings(Settings):
     long_poll_limit_seconds: Annotated[
         float, Field(ge=1, le=300, description="The longest wait_seconds of a reader")
     ] = 60.0
+    database_replica_url: Annotated[
+        SecretStr | None,
+        Field(description="A streaming replica of that PostgreSQL, as the same kind of URL, from which lists are read"),
+    ] = None
+    replica_lag_seconds: Annotated[
+        float, Field(ge=1, le=3600, description="How old a list may be that is read from the replica")
+    ] = 10.0
+
+    @field_validator("database_replica_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and of_postgresql(value)

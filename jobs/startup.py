@@ -155,14 +155,14 @@ def _leaving_quietly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def look_at_database(settings: DatabaseSettings, *, is_migrated: bool = True) -> Look:
-    """Return a look at PostgreSQL, and unless told otherwise at its schema."""
+def look_at_database(settings: DatabaseSettings, *, is_migrated: bool = True, variable: str | None = None) -> Look:
+    """Return a look at PostgreSQL, and unless told otherwise at its schema; `variable` is where its URL stands."""
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
     wishes = {"connect_timeout": settings.database_connect_timeout_seconds, "application_name": "penstock-start"}
     engine = create_engine(url, poolclass=NullPool, connect_args=wishes)
     host = url.host or url.query.get("host") or "the local socket"
     place = f"PostgreSQL at {host}" + (f":{url.port}" if url.port else "")
-    where = f"{variable_of(DatabaseSettings, 'database_url')}: {place}"
+    where = f"{variable or variable_of(DatabaseSettings, 'database_url')}: {place}"
 
     def see() -> None:
         try:

@@ -22,16 +22,19 @@ _PLACE: Final = (NotAllowed, ResponseError)
 """A virtual host, or a database, that is not there."""
 
 
-def wait_for_servers(database: DatabaseSettings, tasks: TaskSettings, *, without_broker: bool = False) -> None:
+def wait_for_servers(
+    database: DatabaseSettings, tasks: TaskSettings, *, without_broker: bool = False, also: Sequence[Look] = ()
+) -> None:
     """Return when PostgreSQL, its schema and the broker with its queues are there.
 
-    `without_broker`: the broker may be away, but must not refuse us.
+    `without_broker`: the broker may be away, but must not refuse us. `also` is looked at too.
 
     Raises `ConfigurationError` for what no waiting cures, and `Unavailable` when the time is over.
     """
     looks = [
         look_at_database(database),
         look_at_broker(tasks, queues=tasks.queues)._replace(is_optional=without_broker),
+        *also,
     ]
     wait_for(looks, StartSettings().start_wait_seconds)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api.lists import Listed, Query
 from api.patience import in_time
 from api.reads import look
 from api.schemas import ProblemDetails
@@ -67,6 +68,16 @@ async def read_from(request: Request, query: Callable[[Connection], T]) -> T:
     """Return what `query` finds; it runs in a thread."""
     state = request.app.state
     return await in_time(state.desk, partial(look, state.engine, query))
+
+
+async def page_from(request: Request, query: Query, cursor: str | None) -> Listed:
+    """Return a page of the list that `query` finds; from the replica, unless the client accepts nothing stored.
+
+    Cache-Control: no-cache (RFC 9111, section 5.2.1.4) asks for the primary's answer.
+    """
+    wants_newest = "no-cache" in request.headers.get("cache-control", "").lower()
+    listed: Listed = await request.app.state.lists.page(query, cursor, wants_newest=wants_newest)
+    return listed
 
 
 async def write_to(request: Request, change: Callable[[Connection], T]) -> T:

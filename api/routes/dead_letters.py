@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api import schemas
-from api.openapi import LOCATION
-from api.routes import answer, problems, read_from, write_to
+from api.openapi import LOCATION, READ_FROM
+from api.routes import answer, page_from, problems, write_to
 from api.routes.jobs import Asked, replay_job
 from api.security import Caller
 from jobs import control, search
@@ -21,7 +21,12 @@ log = structlog.get_logger()
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
 
-@router.get("", response_model=schemas.DeadLetterPage, responses=problems(400, 422), summary="Look at dead letters")
+@router.get(
+    "",
+    response_model=schemas.DeadLetterPage,
+    responses=problems(400, 422) | {200: READ_FROM},
+    summary="Look at dead letters",
+)
 async def list_dead_letters(
     request: Request,
     caller: Caller,
@@ -31,10 +36,10 @@ async def list_dead_letters(
     limit: Annotated[int, Query(ge=1, le=search.MAX_PAGE)] = 50,
 ) -> Response:
     """Return the failed jobs that were neither replayed nor discarded, newest first."""
-    query = partial(search.dead_letters, tenant=caller.tenant, task=task, reason=reason, cursor=cursor, limit=limit)
-    page = await read_from(request, query)
+    query = partial(search.dead_letters, tenant=caller.tenant, task=task, reason=reason, limit=limit)
+    page, headers = await page_from(request, query, cursor)
     letters = [schemas.DeadLetter.of(row) for row in page.rows]
-    return answer(schemas.DeadLetterPage(dead_letters=letters, next_cursor=page.next_cursor))
+    return answer(schemas.DeadLetterPage(dead_letters=letters, next_cursor=page.next_cursor), headers=headers)
 
 
 @router.post(

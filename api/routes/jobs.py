@@ -14,10 +14,10 @@ from api import body, schemas
 from api.crowd import Crowd
 from api.group_commit import GroupCommit
 from api.line import Line
-from api.openapi import ETAG, LOCATION
+from api.openapi import ETAG, LOCATION, READ_FROM
 from api.patience import in_time
 from api.problems import InvalidRequest
-from api.routes import DirectRoute, answer, problems, read_from, write_to
+from api.routes import DirectRoute, answer, page_from, problems, read_from, write_to
 from api.security import Caller
 from api.settings import ApiSettings
 from api.submission import Intake, idempotency
@@ -125,7 +125,9 @@ def _view(receipt: Receipt) -> schemas.Accepted:
     )
 
 
-@router.get("/jobs", response_model=schemas.JobPage, responses=problems(400, 422), summary="Find jobs")
+@router.get(
+    "/jobs", response_model=schemas.JobPage, responses=problems(400, 422) | {200: READ_FROM}, summary="Find jobs"
+)
 async def list_jobs(
     request: Request,
     caller: Caller,
@@ -142,10 +144,10 @@ async def list_jobs(
     wanted = Filter(
         state=state, queue=queue, task=task, tag=tag, created_after=created_after, created_before=created_before
     )
-    query = partial(search.list_jobs, wanted=wanted, tenant=caller.tenant, limit=limit, cursor=cursor)
-    page = await read_from(request, query)
+    query = partial(search.list_jobs, wanted=wanted, tenant=caller.tenant, limit=limit)
+    page, headers = await page_from(request, query, cursor)
     jobs = [schemas.JobSummary.of(row) for row in page.rows]
-    return answer(schemas.JobPage(jobs=jobs, next_cursor=page.next_cursor))
+    return answer(schemas.JobPage(jobs=jobs, next_cursor=page.next_cursor), headers=headers)
 
 
 @router.get(

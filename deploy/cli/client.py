@@ -96,13 +96,18 @@ class Api:
         response = self._ask("POST", path, patience=patience, task=body.get("task"), json=body, headers=sent)
         return self._json(response), "Idempotency-Replayed" in response.headers
 
-    def pages(self, path: str, name: str, params: Mapping[str, Any], limit: int | None) -> Iterator[Json]:
-        """Yield the items of a list, page after page; `limit` None: all."""
+    def pages(
+        self, path: str, name: str, params: Mapping[str, Any], limit: int | None, *, newest: bool = False
+    ) -> Iterator[Json]:
+        """Yield the items of a list, page after page; `limit` None: all. `newest`: not from a replica."""
+        headers = {"Cache-Control": "no-cache"} if newest else {}
         cursor: str | None = None
         while limit is None or limit > 0:
             size = PAGE if limit is None else min(limit, PAGE)
             wanted = {**params, "limit": size, "cursor": cursor}
-            page = self.get(path, params={key: value for key, value in wanted.items() if value is not None})
+            page = self.get(
+                path, params={key: value for key, value in wanted.items() if value is not None}, headers=headers
+            )
             yield from page[name]
             limit = None if limit is None else limit - len(page[name])
             cursor = page["next_cursor"]

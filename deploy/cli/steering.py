@@ -84,8 +84,8 @@ def replay(
 
 
 def _all_dead_letters(api: Api, task: str | None, reason: str | None) -> list[UUID]:
-    """Return the ids first: replays that fail again must not be replayed by the same command."""
-    found = api.pages("/dead-letters", "dead_letters", {"task": task, "reason": reason}, None)
+    """Return the ids first: replays that fail again must not be replayed by the same command, nor old news twice."""
+    found = api.pages("/dead-letters", "dead_letters", {"task": task, "reason": reason}, None, newest=True)
     return [UUID(one["id"]) for one in found]
 
 

@@ -52,6 +52,8 @@ class Metric(NamedTuple):
     told_by: tuple[Process, ...]
     buckets: tuple[float, ...] = ()
     source: Source = Source.PROCESS
+    is_shared: bool = False
+    """A gauge of something that is the same for all processes of a port: the largest value is told, and no sum."""
 
 
 _API, _WORKER, _BEAT, _ALL = (Process.API,), (Process.WORKER,), (Process.BEAT,), tuple(Process)
@@ -87,6 +89,14 @@ CONTRACT: Final = (
     Metric(
         "commit_wait_seconds", "histogram", (), "seconds",
         "From intake to the commit, for the first of a group", _API, FAST,
+    ),
+    Metric(
+        "replica_reads", "counter", ("from",), "requests",
+        "Lists that were read where there is a replica, by whether it or the primary was asked", _API,
+    ),
+    Metric(
+        "replica_lag_seconds", "gauge", (), "seconds",
+        "For how long the replica may have missed something; it grows while nobody can ask", _API, is_shared=True,
     ),
     Metric("doorbells_rung", "counter", (), "doorbells", "Doorbells that the broker confirmed", _RINGING),
     Metric("doorbells_failed", "counter", (), "doorbells", "Doorbells that upkeep has to ring again", _RINGING),

@@ -1,7 +1,7 @@
 """The instruments of a process, made from the contract."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from pydantic import Field
@@ -84,6 +84,7 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hist
         case "counter":
             return Counter(name, meaning, labels, registry=registry)
         case "gauge":
-            return Gauge(name, meaning, labels, registry=registry, multiprocess_mode="livesum")
+            mode: Literal["livemax", "livesum"] = "livemax" if metric.is_shared else "livesum"
+            return Gauge(name, meaning, labels, registry=registry, multiprocess_mode=mode)
         case "histogram":
             return Histogram(name, meaning, labels, buckets=metric.buckets, registry=registry)

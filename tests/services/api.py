@@ -186,7 +186,7 @@ def running_api(database_url: str, broker_url: str, *, direct_url: str | None = 
     """
     settings.setdefault("longest_wait_seconds", 30.0)
     _forget_tasks_of_test_tools()
-    database = {name: settings.pop(name) for name in list(settings) if name.startswith("database_")}
+    database = {name: settings.pop(name) for name in list(settings) if name in DatabaseSettings.model_fields}
     app = create(
         ApiSettings(**settings),
         DatabaseSettings(database_url=SecretStr(database_url), **database),

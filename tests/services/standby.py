@@ -1,6 +1,7 @@
 """A second PostgreSQL that copies a first one, and takes its place when that dies."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,35 @@ class Standby(PostgresServer):
         with suppress(psycopg.OperationalError), psycopg.connect(self.database_url("postgres")):
             return True
         return False
+
+    def pause(self) -> None:
+        """Have it show nothing newer than now, until `go_on`."""
+        _ask(self, "SELECT pg_wal_replay_pause()")
+        state = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
+        eventually(lambda: _ask(self, state), FOLLOW_SECONDS, "the standby stands still")
+
+    def go_on(self) -> None:
+        """Have it follow again."""
+        _ask(self, "SELECT pg_wal_replay_resume()")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have all of its processes do nothing for the block: the kernel alone answers those who connect."""
+        assert self.pid is not None
+        main = psutil.Process(self.pid)
+        processes = [main, *main.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    def visitors(self) -> set[str]:
+        """Return the names of the applications that are connected."""
+        names = "SELECT string_agg(application_name, ',') FROM pg_stat_activity WHERE application_name LIKE 'penstock%'"
+        return set(str(_ask(self, names) or "").split(",")) - {""}
 
     def promote(self) -> None:
         """Have it follow nobody any more, and take writes."""

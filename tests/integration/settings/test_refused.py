@@ -25,6 +25,7 @@ from tests.services.databases import connect_to
 from tests.services.local_processes import surroundings
 
 ALL: Final = ("api", "worker", "schedules", "deploy.flower", "jobs.migrations")
+API: Final = ("api",)
 STORE: Final = ("api", "worker", "schedules", "jobs.migrations")
 TABLES: Final = ("api", "worker", "schedules")
 BROKER: Final = ("api", "worker", "schedules", "deploy.flower")
@@ -100,6 +101,11 @@ DSN: Final = {
     "a known secret": Mistake(
         BROKER, r"BROKER_URL: holds 'guest', which", environment={"BROKER_URL": "amqp://guest:guest@h//"}
     ),
+    "no replica": Mistake(
+        API,
+        "DATABASE_REPLICA_URL: must start with postgresql://",
+        environment={"PENSTOCK_DATABASE_REPLICA_URL": "mysql://u:hush@h/n"},
+    ),
     "no file": Mistake(
         STORE,
         r"DATABASE_URL_FILE names /no/file, which",
@@ -129,6 +135,10 @@ SERVERS: Final = {
     ),
     "no such database": Mistake(
         STORE, 'DATABASE_URL: .*database "nothing" does not exist; create', environment={"DATABASE_URL": "{nothing}"}
+    ),
+    "another password of a replica": Mistake(
+        API, "PENSTOCK_DATABASE_REPLICA_URL: .*password authentication failed.*; correct the user and the password",
+        environment={"PENSTOCK_DATABASE_REPLICA_URL": "{other_password}"},
     ),
     "no schema": Mistake(TABLES, "at nothing, needs .*penstock migrate", AWAY, {"DATABASE_URL": "{empty}"}),
     "no such host of a broker": Mistake(
@@ -240,6 +250,14 @@ def _stamp(database_url: str, revision: str) -> None:
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
     engine.dispose()
+
+
+def test_an_api_begins_without_its_replica(database_url: str, broker_url: str, tmp_path: Path) -> None:
+    told = {"PENSTOCK_DATABASE_REPLICA_URL": f"postgresql://u:hush@127.0.0.1:{free_port()}/n"}
+    with ApiProcess(tmp_path, database_url=database_url, broker_url=broker_url, environment=told) as api:
+        api.start()
+
+        assert api.stop()
 
 
 def test_an_api_begins_without_a_broker_and_on_the_schema_of_a_later_release(database_url: str, tmp_path: Path) -> None:

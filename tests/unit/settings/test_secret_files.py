@@ -17,7 +17,11 @@ from tasks.library.settings import SmtpSettings
 from tasks.settings import TaskSettings
 from tests.unit.docs.settings_page import CLASSES
 
-VALUES = {"database_url": "postgresql://u:hush@h/n", "broker_url": "amqp://u:hush@h//"}
+VALUES = {
+    "database_url": "postgresql://u:hush@h/n",
+    "database_replica_url": "postgresql://u:hush@h/n",
+    "broker_url": "amqp://u:hush@h//",
+}
 SECRETS = [
     (settings, field, variable)
     for _, settings, _ in CLASSES
@@ -36,6 +40,7 @@ def test_the_secrets_are_those_that_there_should_be() -> None:
     assert {variable for _, _, variable in SECRETS} >= {
         "PENSTOCK_DATABASE_URL",
         "DATABASE_URL",
+        "PENSTOCK_DATABASE_REPLICA_URL",
         "PENSTOCK_BROKER_URL",
         "BROKER_URL",
         "PENSTOCK_FLOWER_PASSWORD",
