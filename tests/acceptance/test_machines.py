@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 
 from deploy.stack.child import Child, end_together
 from deploy.stack.errors import NotInstalled
-from deploy.stack.postgres import PostgresServer
+from deploy.stack.postgres import CHOSEN, PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
@@ -132,6 +132,9 @@ def able() -> None:
         unavailable("network namespaces, which only root can make")
     if missing := [name for name in ("ip", "unshare", "findmnt") if shutil.which(name) is None]:
         unavailable(f"{', '.join(missing)} (Debian's packages iproute2 and util-linux)")
+    tried = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        unavailable(f"namespaces, which need the capabilities SYS_ADMIN and NET_ADMIN: {tried.stderr.strip()}")
 
 
 def prepare_programs(home: Path) -> None:
@@ -147,7 +150,8 @@ def prepare_programs(home: Path) -> None:
 def running_site(network: Network) -> Iterator[Site]:
     """Run everything for the block, each on its machine."""
     data = network["data"]
-    servers = data.process("servers", ["-m", "tests.services.machine_servers"])
+    chosen = {name: os.environ[name] for name in (CHOSEN,) if name in os.environ}
+    servers = data.process("servers", ["-m", "tests.services.machine_servers"], **chosen)
     with ExitStack() as ending:
         ending.callback(lambda: servers.end(signal.SIGTERM, 20))
         servers.start()
