@@ -22,6 +22,8 @@ from tests.unit.docs.settings_page import CLASSES, rows
 from worker.settings import WorkerSettings
 
 BOTH = [FILE.name, DEVELOPING.name]
+PROCESSORS = 2.0
+"""What the page asks of a machine: an engine refuses a container whose limit is above what there is."""
 NOT_OURS = {"PYTHONPATH"}
 KNOWN = {name for _, settings, _ in CLASSES for row in rows(settings) for name in row.names}
 SECRETS = {
@@ -123,7 +125,7 @@ def test_every_service_is_bounded_restarted_logged_in_bounds_and_without_privile
     service = services()[name]
     limits, reserved = (service["deploy"]["resources"][kind] for kind in ("limits", "reservations"))
 
-    assert float(reserved["cpus"]) <= float(limits["cpus"])
+    assert float(reserved["cpus"]) <= float(limits["cpus"]) <= PROCESSORS
     assert size(reserved["memory"]) <= size(limits["memory"])
     assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
     assert set(service["logging"]["options"]) == {"max-size", "max-file"}
@@ -157,6 +159,21 @@ def test_an_image_is_named_to_its_patch(name: str) -> None:
     image = services()[name]["image"]
 
     assert re.search(r":(v?\d+\.\d+\.\d+|\d+\.\d+)([-.\w]*)$", VARIABLE.sub(lambda found: found[3], image)), image
+
+
+def test_the_one_image_is_built_once_for_all_roles() -> None:
+    built = {name for name, service in services().items() if "build" in service}
+
+    assert built == {"migrate"}, "builds in parallel cannot export one tag twice"
+    assert {services()[name]["image"] for name in compose.roles()} == {services()["migrate"]["image"]}
+    assert all("pull_policy" not in service for service in services().values()), "what is missing is built or pulled"
+
+
+def test_only_what_is_built_is_built_anew_when_a_file_changes() -> None:
+    for name, service in composition(DEVELOPING.name)["services"].items():
+        actions = {one["action"] for one in service.get("develop", {}).get("watch", ())}
+
+        assert "rebuild" not in actions or "build" in services()[name], "watching ends with an error"
 
 
 @every_role
