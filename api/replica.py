@@ -37,6 +37,7 @@ class Trouble(StrEnum):
 
     UNSEEN = "not looked at yet"
     AWAY = "does not answer"
+    SILENT = "does not say where it is in the log"
     NO_COPY = "takes writes itself: it is no replica"
     STRANGER = "is no copy of the primary's database"
     BEHIND = "is too far behind"
@@ -96,8 +97,9 @@ class Replica:
 
     def status(self) -> Dependency:
         """Return what /ready says of it."""
-        behind = f"{time.monotonic() - self._recent_at:.1f} s behind at the most"
-        match self._trouble:
+        lag = time.monotonic() - self._recent_at
+        behind = f"{lag:.1f} s behind at the most"
+        match self._trouble or (Trouble.BEHIND if lag > self._limit else None):
             case None:
                 return Dependency(ok=True, detail=behind)
             case Trouble.BEHIND:
@@ -132,8 +134,9 @@ class Replica:
             place = look(self._copy, place_of)
             now = time.monotonic()
             trouble = self._trouble_of(place, now)
-        except (DatabaseUnavailable, DBAPIError):
-            trouble, now = Trouble.AWAY, time.monotonic()
+        except (DatabaseUnavailable, DBAPIError) as error:
+            trouble = Trouble.AWAY if isinstance(error, DatabaseUnavailable) else Trouble.SILENT
+            now = time.monotonic()
         else:
             age = self._trail.age(place.position, now)
             if place.is_copy and math.isfinite(age):

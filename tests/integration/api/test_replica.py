@@ -117,10 +117,23 @@ def counted(person: Person, source: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def lag(person: Person) -> float:
-    found = re.search(r"^penstock_replica_lag_seconds (\S+)", person.http.get("/metrics").text, re.MULTILINE)
-    assert found
-    return float(found[1])
+def lag_in(metrics: str) -> float:
+    found = re.search(r"^penstock_replica_lag_seconds (\S+)", metrics, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def change(pair: Pair, *statements: str) -> None:
+    with psycopg.connect(pair.primary.url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def with_role(pair: Pair, *statements: str) -> str:
+    """Return the replica's url for a role that may read the tables and no more; `statements` are run too."""
+    name, password = f"reader_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    made = f"CREATE ROLE {name} LOGIN PASSWORD '{password}'"
+    change(pair, made, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}", *statements)
+    return make_url(pair.standby.url).set(username=name, password=password).render_as_string(hide_password=False)
 
 
 def test_lists_come_from_the_replica_and_say_how_old_they_may_be(pair: Pair) -> None:
@@ -199,15 +212,7 @@ def test_dead_letters_that_were_replayed_a_moment_ago_are_not_replayed_again_by_
 
 
 def test_a_role_that_may_only_read_is_enough(pair: Pair) -> None:
-    name, password = f"reader_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
-    with psycopg.connect(pair.primary.url, autocommit=True) as connection:
-        for statement in (
-            f"CREATE ROLE {name} LOGIN PASSWORD '{password}'",
-            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}",
-        ):
-            connection.execute(statement.encode())
-    url = make_url(pair.standby.url).set(username=name, password=password)
-    with pair.api(database_replica_url=url.render_as_string(hide_password=False)) as api:
+    with pair.api(database_replica_url=with_role(pair)) as api:
         assert came_from(reader(api).get("/jobs")) == "replica"
 
 
@@ -222,7 +227,7 @@ def test_a_replica_that_is_too_far_behind_is_left_out_until_it_has_caught_up(pai
             ready = person.http.get("/ready")
             assert (ready.status_code, ready.json()["status"]) == (200, "ready")
             assert "too far behind" in replica_of(person)["detail"]
-            assert lag(person) > 2
+            eventually(lambda: lag_in(person.http.get("/metrics").text) > 2, FOLLOW_SECONDS, "the lag is told")
             assert counted(person, "primary") >= 1
 
         eventually(lambda: listed(person) == ("replica", {job_id}), FOLLOW_SECONDS, "the replica is asked again")
@@ -266,6 +271,21 @@ def test_lists_of_a_replica_that_is_killed_come_from_the_primary(pair: Pair) -> 
             assert person.submit().status_code == 202
 
         eventually(lambda: listed(person)[0] == "replica", FOLLOW_SECONDS, "the replica is asked again")
+
+
+def test_a_list_that_meets_a_replica_that_has_just_gone_comes_from_the_primary(pair: Pair) -> None:
+    with (
+        Proxy("127.0.0.1", pair.standby.port) as there,
+        pair.api(database_replica_url=there.through(pair.standby.url)) as api,
+    ):
+        person = reader(api)
+        job_id = person.accepted()
+        for _ in range(5):
+            eventually(lambda: listed(person) == ("replica", {job_id}), FOLLOW_SECONDS, "the replica is asked")
+            there.refuse()
+            there.drop()
+            assert listed(person) == ("primary", {job_id})
+            there.heal()
 
 
 def test_lists_of_a_replica_that_hangs_come_from_the_primary_in_time(pair: Pair) -> None:
@@ -330,6 +350,19 @@ def test_a_cursor_with_a_damaged_end_is_refused(pair: Pair, end: str) -> None:
         refused = person.get("/jobs", params={"cursor": cursor.partition("~")[0] + end})
 
         assert (refused.status_code, refused.json()["type"]) == (400, "/problems/invalid-cursor")
+
+
+def test_a_replica_that_does_not_say_where_it_is_is_not_read(pair: Pair) -> None:
+    forbid = "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC"
+    url = with_role(pair, forbid)
+    try:
+        with pair.api(database_replica_url=url) as api:
+            person = api.person()
+            eventually(lambda: "does not say" in replica_of(person)["detail"], FOLLOW_SECONDS, "it is seen")
+
+            assert came_from(person.get("/jobs")) == "primary"
+    finally:
+        change(pair, "GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO PUBLIC")
 
 
 def test_a_server_that_takes_writes_is_no_replica(pair: Pair) -> None:
