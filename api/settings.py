@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from jobs.database import of_postgresql
 from jobs.environment import Settings
+from jobs.urls import of_postgresql
 
 
 class ApiSettings(Settings):

@@ -14,23 +14,7 @@ from jobs.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown
 from jobs.failpoints import passed, reached
 from jobs.link import Link, bound
 from jobs.telemetry.pools import WatchedPool
-
-NO_PORT: Final = "has a port that is none; in a password write /, ?, # and @ as %2F, %3F, %23 and %40"
-
-
-def of_postgresql(value: SecretStr) -> SecretStr:
-    """Return the URL. Raises `ValueError` for one that is no PostgreSQL's."""
-    try:
-        url = make_url(value.get_secret_value())
-    except ValueError:  # for its port
-        raise ValueError(NO_PORT) from None
-    except ArgumentError:
-        raise ValueError("is not a URL; it looks like postgresql://user:password@host:5432/name") from None
-    if url.port is not None and not 0 < url.port < 65_536:  # noqa: PLR2004 - the ports there are
-        raise ValueError(NO_PORT)
-    if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ValueError("must start with postgresql://")
-    return value
+from jobs.urls import of_postgresql
 
 
 class DatabaseSettings(Settings):

@@ -10,10 +10,10 @@ from pydantic_settings import NoDecode
 
 from jobs.environment import Settings
 from jobs.errors import ConfigurationError
+from jobs.urls import NO_PORT
 
 DEAD_SUFFIX: Final = ".dead"
 LONGEST_NAME: Final = 100
-NO_PORT: Final = "has a port that is none; in a password write /, ?, # and @ as %2F, %3F, %23 and %40"
 
 QueueKind = Literal["classic", "quorum"]
 

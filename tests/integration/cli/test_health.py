@@ -128,7 +128,7 @@ def test_the_details_that_the_api_gives_are_passed_on(database_url: str, broker_
 
         said = ask(f"{api.url}/ready", 10)
 
-    assert said.startswith("schema (is at old, needs ")
+    assert said.startswith("schema (the schema is at old, needs ")
 
 
 @pytest.mark.parametrize(("host", "asked"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("10.0.0.7", "10.0.0.7")])
