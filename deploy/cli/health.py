@@ -5,6 +5,7 @@ Nothing of Celery or SQLAlchemy is loaded: with them, starting takes longer than
 
 import json
 import socket
+import sys
 from enum import StrEnum
 from http.client import HTTPException
 from typing import Annotated, Any, Final, NamedTuple
@@ -149,4 +150,4 @@ def _reasons(answer: HTTPError) -> str:
 
 def run() -> None:
     """Run this command alone, as `penstock health`."""
-    typer.main.get_command(app).main(prog_name="penstock health")
+    typer.main.get_command(app).main(sys.argv[2:], prog_name="penstock health")

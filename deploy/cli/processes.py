@@ -110,3 +110,8 @@ def beat() -> None:
 def flower(context: typer.Context) -> None:
     """Run Flower here, behind its password and under PENSTOCK_FLOWER_PREFIX; further options go to Flower."""
     become("deploy.flower", *context.args)
+
+
+def run() -> None:
+    """Run one of these commands, with no other loaded."""
+    typer.main.get_command(app).main(prog_name="penstock", help_option_names=["-h", "--help"])

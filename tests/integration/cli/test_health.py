@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
+from deploy.cli.entry import ALONE
 from deploy.cli.health import Part, ask, place_of
 from deploy.stack.home import ROOT
 from deploy.stack.ports import free_port
@@ -16,6 +17,7 @@ from jobs.telemetry.monitor import serve
 from tests.services.api import running_api
 from tests.services.local_processes import surroundings
 
+HEAVY = {"celery", "sqlalchemy", "httpx"}
 PORT_OF = {"worker": "PENSTOCK_WORKER_METRICS_PORT", "beat": "PENSTOCK_BEAT_METRICS_PORT", "api": "PENSTOCK_API_PORT"}
 
 
@@ -141,9 +143,23 @@ def test_who_listens_everywhere_is_asked_on_this_machine(
     assert place_of(Part.API).url(ready=True) == f"http://{asked}:8123/ready"
 
 
-def test_a_probe_loads_neither_celery_nor_sqlalchemy() -> None:
-    code = "import sys, deploy.cli.entry, deploy.cli.health; print(sorted(set(sys.modules) & {'celery', 'sqlalchemy'}))"
+@pytest.mark.parametrize("module", sorted(set(ALONE.values())))
+def test_a_probe_and_a_start_load_neither_celery_nor_sqlalchemy(module: str) -> None:
+    code = f"import sys, deploy.cli.entry, {module}; print(sorted(set(sys.modules) & {HEAVY}))"
 
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert loaded.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["worker", "-h"], ["api", "--help"], ["flower", "-h"], ["worker", "--sideways"]], ids=" ".join
+)
+def test_a_command_alone_says_what_it_says_among_all(words: list[str]) -> None:
+    def said(module: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", module, *words]
+        environment = surroundings(COLUMNS=100)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert said("deploy.cli.entry") == said("deploy.cli.main")
