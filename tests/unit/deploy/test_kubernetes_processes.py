@@ -1,12 +1,21 @@
 """deploy/kubernetes: what each process is told, what it may do, how it is asked, and how much time it has to stop."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import QueuePool
 
+from api.app import Engines
+from api.replica import Replica
 from deploy.cli.health import Part, place_of
 from deploy.flower.settings import FlowerSettings
+from deploy.stack.home import ROOT
+from jobs.database import DatabaseSettings
 from jobs.environment import FILE_SUFFIX, secret_variables, variables
+from jobs.telemetry.contract import Process
+from jobs.telemetry.metrics import instruments_of
 from tasks.settings import TaskSettings
 from tests.services import dockerfile
 from tests.services.dockerfile import LAST
@@ -20,6 +29,7 @@ LIBPQ: Final = {"PGSSLMODE", "PGSSLROOTCERT"}
 """What libpq itself reads from the environment (its documentation, "Environment Variables")."""
 API_ENDS_WITHIN: Final = 10
 """Seconds after it has stopped listening, at the most, as docs/how-to/deploy-without-loss.md says."""
+REPLICA: Final = "PENSTOCK_DATABASE_REPLICA_URL_FILE"
 TO_SPARE: Final = 10
 """Seconds between the end of a drain and SIGKILL."""
 
@@ -230,13 +240,33 @@ def test_production_scales_the_api_and_every_class_of_workers() -> None:
 
 def test_postgresql_has_connections_for_all_processes_at_their_most_while_they_are_replaced() -> None:
     database = of("production", "Cluster")["postgres"]["spec"]["postgresql"]["parameters"]
+
+    assert needed() <= int(database["max_connections"]) - 20, "and some for people, backups and the operator"
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("deploy/kubernetes/engines/postgres.yaml", "Every process at its most during a rollout, {needed}, "),
+        ("deploy/compose/postgres/postgresql.conf", "API: {api} for each of its processes, {more} with a replica"),
+        ("docs/how-to/run-workers.md", "keeps up to {api} ("),
+        ("docs/runbook/scale.md", "an API up to {api}, {more} with a replica"),
+    ],
+)
+def test_a_page_counts_connections_as_they_are(page: str, said: str) -> None:
+    counted = {"needed": needed(), "api": held_by_an_api({}), "more": held_by_an_api({REPLICA: "there"})}
+
+    assert said.format(**counted) in (ROOT / page).read_text()
+
+
+def needed() -> int:
+    """Return how many connections production holds at the most, while everything is replaced at once."""
     needed = 1  # the migration's
     for role, made in of("production", "Deployment").items():
         _, most = scalers("production").get(role, (0, made["spec"].get("replicas", 0)))
         surge = made["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", 1)
         needed += (most + count(surge, most)) * connections("production", made["spec"]["template"])
-
-    assert needed <= int(database["max_connections"]) - 20, "and some for people, backups and the operator"
+    return needed
 
 
 def connections(name: str, template: Manifest) -> int:
@@ -244,7 +274,7 @@ def connections(name: str, template: Manifest) -> int:
     told = environment(name, process(template))
     match template["metadata"]["labels"][COMPONENT]:
         case "api":
-            return 8 + 5
+            return held_by_an_api(told)
         case "worker":
             default = WorkerSettings.model_fields["worker_concurrency"].default
             return 3 + int(told.get("PENSTOCK_WORKER_CONCURRENCY", default))
@@ -252,6 +282,17 @@ def connections(name: str, template: Manifest) -> int:
             return 2
         case _:
             return 0
+
+
+def held_by_an_api(told: Mapping[str, str]) -> int:
+    """Return how many connections to the primary an API process has room for, as it is put together."""
+    database = DatabaseSettings(database_url=SecretStr("postgresql://primary/d"))
+    engines = [*Engines.of(database)]
+    if REPLICA in told:
+        url, instruments = SecretStr("postgresql://replica/d"), instruments_of(Process.API)
+        engines += Replica(url, database, lag_seconds=1, instruments=instruments).engines
+    pools = [cast("QueuePool", engine.pool) for engine in engines if engine.url.host == "primary"]
+    return sum(pool.size() for pool in pools)
 
 
 def test_production_asks_for_certificates_and_keeps_doorbells_and_commits_on_several_machines() -> None:
