@@ -39,7 +39,7 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
 
 def networks(service: dict[str, Any]) -> set[str]:
     """Return the networks that a service is in."""
-    return set(service["networks"])
+    return set(service.get("networks", ()))
 
 
 def aliases(name: str) -> set[str]:

@@ -13,13 +13,14 @@ from deploy.compose import make_secrets
 from deploy.stack.child import Child, harmless_environment
 from deploy.stack.home import ROOT
 from deploy.stack.ports import LOOPBACK
-from deploy.stack.postgres import PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.server import write_private
 from deploy.stack.valkey import ValkeyServer
 from jobs.model import Doorbell, new_job_id
 from tasks.publisher import DoorbellPublisher
+from tests.drill.archive import ArchivingPostgres
 from tests.services.fixtures import running
+from tests.services.stack import eventually
 
 SHIPPED: Final = ROOT / "deploy" / "compose"
 NEWER: Final = "deprecated_features."
@@ -37,13 +38,19 @@ def secret(folder: Path, name: str) -> str:
     return (folder / name).read_text().strip()
 
 
-class ShippedPostgres(PostgresServer):
-    """PostgreSQL with the shipped file; only where it listens is another."""
+class ShippedPostgres(ArchivingPostgres):
+    """PostgreSQL with the shipped file and its archive; only where it listens, and where its files are, is another."""
 
     def child(self) -> Child:
         config = self.state / "shipped.conf"
         text = (SHIPPED / "postgres" / "postgresql.conf").read_text()
-        write_private(config, text.replace("listen_addresses = '*'", f"listen_addresses = '{LOOPBACK}'"))
+        for shipped, there in {
+            "listen_addresses = '*'": f"listen_addresses = '{LOOPBACK}'",
+            "/opt/penstock-backup/postgresql.conf": str(self.data / "penstock-backup.conf"),
+        }.items():
+            assert shipped in text
+            text = text.replace(shipped, there)
+        write_private(config, text)
         here = {"port": str(self.port), "unix_socket_directories": ""}
         options = [word for name, value in here.items() for word in ("-c", f"{name}={value}")]
         command: list[str | Path] = [
@@ -145,6 +152,25 @@ def test_postgresql_takes_every_line_of_its_configuration(postgres: ShippedPostg
     assert wrong == []
     assert {name for (name,) in found} == named
     assert kept == ("on", "on")
+
+
+def test_what_postgresql_holds_comes_back_from_its_archive_alone(postgres: ShippedPostgres) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept (number integer)")
+        postgres.run("base")
+        connection.execute("INSERT INTO kept VALUES (7)")
+        connection.execute("SELECT pg_switch_wal()")
+        last = connection.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn() - 1)").fetchone()
+        assert last
+        eventually(lambda: (postgres.backup / "wal" / f"{last[0]}.gz").exists(), 60, "the WAL is archived")
+
+    assert "is sound" in postgres.run("verify")
+    assert len(postgres.run("list").splitlines()) == 1
+    postgres.lose()
+    postgres.restore()
+    postgres.start()
+    with psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SELECT number FROM kept").fetchall() == [(7,)]
 
 
 def test_valkey_opens_for_its_password_alone_and_throws_nothing_away(valkey: ShippedValkey, secrets: Path) -> None:

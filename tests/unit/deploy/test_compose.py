@@ -22,6 +22,8 @@ from tests.unit.docs.settings_page import CLASSES, rows
 from worker.settings import WorkerSettings
 
 BOTH = [FILE.name, DEVELOPING.name]
+ONCE = {"migrate", "backup-volume"}
+"""Who ends when its work is done."""
 PROCESSORS = 2.0
 """What the page asks of a machine: an engine refuses a container whose limit is above what there is."""
 NOT_OURS = {"PYTHONPATH"}
@@ -127,11 +129,11 @@ def test_every_service_is_bounded_restarted_logged_in_bounds_and_without_privile
 
     assert float(reserved["cpus"]) <= float(limits["cpus"]) <= PROCESSORS
     assert size(reserved["memory"]) <= size(limits["memory"])
-    assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
+    assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
     assert set(service["logging"]["options"]) == {"max-size", "max-file"}
     assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
     assert "privileged" not in service
-    assert name == "migrate" or service["healthcheck"]["retries"] > 0
+    assert name in ONCE or service["healthcheck"]["retries"] > 0
 
 
 def size(text: str) -> int:
@@ -144,13 +146,25 @@ def test_any_number_of_a_service_fits_beside_each_other(name: str) -> None:
     assert ("ports" in services()[name]) is (name == "gateway"), "and only the gateway is published"
 
 
+def test_postgresql_archives_into_a_volume_of_its_own_with_the_programs_that_ship() -> None:
+    server, maker = services()["postgres"], services()["backup-volume"]
+    settings = (ROOT / "deploy" / "backup" / "postgresql.conf").read_text()
+    config = (ROOT / "deploy" / "compose" / "postgres" / "postgresql.conf").read_text()
+
+    assert {"backup:/backup", "./deploy/backup:/opt/penstock-backup:ro"} <= set(server["volumes"])
+    assert config.endswith("include '/opt/penstock-backup/postgresql.conf'\n")
+    assert f"BACKUP_DIR={compose.environment(server)['BACKUP_DIR']} /opt/penstock-backup/archive-wal" in settings
+    assert maker["volumes"] == ["backup:/backup"]
+    assert (maker["image"], maker["network_mode"]) == (server["image"], "none")
+
+
 def test_networks_that_lead_outside_are_for_those_who_need_one() -> None:
     open_ones = {name for name, network in composition()["networks"].items() if not network.get("internal")}
     inside = {name for name, service in services().items() if not compose.networks(service) & open_ones}
 
     assert open_ones == {"public", "outside"}
     assert compose.networks(services()["postgres"]) == {"data"}
-    assert inside == {"migrate", "flower", "rabbitmq", "valkey", "postgres", "prometheus", "grafana"}
+    assert inside == {"migrate", "backup-volume", "flower", "rabbitmq", "valkey", "postgres", "prometheus", "grafana"}
     assert not compose.networks(services()["gateway"]) & {"data", "monitoring"}
 
 
