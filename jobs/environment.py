@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.errors import ConfigurationError
+from jobs.urls import passwords
 from jobs.variables import KNOWN
 
 PREFIX: Final = "PENSTOCK_"
@@ -29,7 +30,6 @@ _EXAMPLES: Final = frozenset({"admin", "default", "example", "guest", "password"
 """Secrets that documentation and servers come with."""
 _PLACEHOLDER: Final = re.compile(r"change[-_ ]?(it|me|this)[-_!.\w]*|<.*>|\.\.\.|x{3,}", re.IGNORECASE)
 _SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
-_PASSWORD_IN_URL: Final = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#@]*?:(?P<password>[^/?#]*)@", re.IGNORECASE)
 
 
 class Environment(EnvSettingsSource):
@@ -75,10 +75,11 @@ class Settings(BaseSettings):
 
 
 def known_secret(value: str) -> str | None:
-    """Return the example or default that `value` is, or that a URL has as its password; None: it is neither."""
-    inside = _PASSWORD_IN_URL.match(value)
-    secret = inside["password"] if inside else value
-    return secret if secret.lower() in _EXAMPLES or _PLACEHOLDER.fullmatch(secret) else None
+    """Return the example or default that `value` is, or that a URL in it has as a password; None: it is neither."""
+    for secret in (value, *passwords(value)):
+        if secret.lower() in _EXAMPLES or _PLACEHOLDER.fullmatch(secret):
+            return secret
+    return None
 
 
 def variables(settings: type[BaseSettings], name: str, field: FieldInfo) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """`penstock config`: what the processes would be told here, where each setting comes from, and no secret."""
 
 import os
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -24,6 +25,7 @@ from jobs.telemetry.logs import LogSettings
 from jobs.telemetry.metrics import MetricsSettings
 from jobs.telemetry.reports import ReportSettings
 from jobs.telemetry.traces import TraceSettings
+from jobs.urls import parted, several
 from schedules.settings import ScheduleSettings
 from tasks.library.settings import HttpSettings, SmtpSettings
 from tasks.settings import TaskSettings
@@ -32,6 +34,8 @@ from worker.settings import WorkerSettings
 app = typer.Typer()
 
 HIDDEN: Final = "***"
+_KEYS: Final = re.compile("pass|secret|token|key|sig|credential", re.IGNORECASE)
+"""What the name of a secret in a query has in it."""
 
 
 class Role(StrEnum):
@@ -134,26 +138,34 @@ def _shown(value: Any) -> str | None:
     if isinstance(value, SecretStr):
         return redacted(value.get_secret_value())
     if isinstance(value, tuple | frozenset):
-        return ",".join(sorted(map(str, value)) if isinstance(value, frozenset) else map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        shown = [_shown(one) or "" for one in value]
+        return ",".join(sorted(shown) if isinstance(value, frozenset) else shown)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return redacted(str(value)) if "://" in str(value) else str(value)
 
 
 def redacted(secret: str) -> str:
-    """Return what people may see of a secret: of a URL everything but what opens the door, of anything else nothing."""
-    if "://" not in secret:
+    """Return what people may see of a secret: of URLs everything but what opens the door, of anything else nothing."""
+    pieces = several(secret)
+    pieces[::2] = map(_without_keys, pieces[::2])
+    return "".join(pieces)
+
+
+def _without_keys(url: str) -> str:
+    parts = parted(url)
+    if parts is None:
         return HIDDEN
-    try:
-        parts = urlsplit(secret)
-    except ValueError:
+    login = ""
+    if parts.user is not None:
+        user = "" if parts.scheme.lower().startswith("http") else parts.user  # of Sentry the user is the key
+        hidden = HIDDEN if parts.password is not None or user != parts.user else ""
+        login = ":".join(filter(None, (user, hidden))) + "@"
+    query = "&".join(_wish(name, value) for name, value in parts.query)
+    return f"{parts.scheme}://{login}{parts.place}" + (f"?{query}" if query else "")
+
+
+def _wish(name: str, value: str | None) -> str:
+    if value is None:  # half of a password, where somebody left a ? in one
         return HIDDEN
-    login, at, place = parts.netloc.rpartition("@")
-    user, colon, _ = login.partition(":")
-    if parts.scheme.startswith("http"):  # of Sentry the user is the key
-        user, colon = "", colon or at
-    shown = f"{user}{':' if colon and user else ''}{HIDDEN if colon else ''}"
-    query = "&".join(
-        f"{one.partition('=')[0]}={HIDDEN}" if "pass" in one.partition("=")[0].lower() else one
-        for one in parts.query.split("&")
-        if one
-    )
-    return f"{parts.scheme}://{shown}{at}{place}{parts.path}" + (f"?{query}" if query else "")
+    return f"{name}={HIDDEN if _KEYS.search(unquote(name)) else value}"

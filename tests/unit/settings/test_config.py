@@ -40,6 +40,19 @@ def test_each_setting_has_its_value_and_its_source(tmp_path: Path, monkeypatch: 
     assert found["SENTRY_DSN"] == (None, "default")
 
 
+def test_no_url_shows_its_login_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", DATABASE)
+    monkeypatch.setenv("PENSTOCK_BROKER_URL", "amqp://a:hush@h1:5672//;amqp://b:hush@h2:5672//")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://tok:hush@h:4318/v1/traces")
+    monkeypatch.setenv("PENSTOCK_TASK_MODULES", "one,http://u:hush@h")
+
+    found = shown()
+
+    assert found["PENSTOCK_BROKER_URL"][0] == "amqp://a:***@h1:5672//;amqp://b:***@h2:5672//"
+    assert found["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"][0] == "http://***@h:4318/v1/traces"
+    assert found["PENSTOCK_TASK_MODULES"][0] == "one,http://***@h"
+
+
 def test_a_role_is_shown_what_it_reads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", DATABASE)
 
@@ -72,6 +85,16 @@ def test_what_is_wrong_is_told_beside_the_rest(variable: str, value: str, monkey
         ("postgresql:///n?password=hush&sslmode=require", "postgresql:///n?password=***&sslmode=require"),
         ("postgresql://u:hu:sh@h/n", "postgresql://u:***@h/n"),
         ("amqp://[hush", "***"),
+        ("amqp://u:hush", "***"),
+        ("amqps://u:hush@[::1]:5671//", "amqps://u:***@[::1]:5671//"),
+        ("amqp://u:hush@a//;amqp://v:hush@b//", "amqp://u:***@a//;amqp://v:***@b//"),
+        ("amqp://u:hush@a//; amqps://v:hush@b:5671//x", "amqp://u:***@a//; amqps://v:***@b:5671//x"),
+        ("postgresql://u:hush/hush#hush@h/n", "postgresql://u:***@h/n"),
+        ("postgresql://u:hush?hush@h/n", "***"),
+        ("postgresql://h/n?sslmode=require&p%61ssword=hush@hush#hush", "***"),
+        ("postgresql:///n?p%61ssword=hush@hush#hush", "postgresql:///n?p%61ssword=***"),
+        ("postgresql://u@h/n?sslpassword=hush&hush", "postgresql://u@h/n?sslpassword=***&***"),
+        ("https://collector/v1?api_key=hush&a=b", "https://collector/v1?api_key=***&a=b"),
     ],
 )
 def test_of_a_secret_nothing_is_shown_that_opens_a_door(secret: str, shows: str) -> None:

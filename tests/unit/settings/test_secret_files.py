@@ -169,10 +169,23 @@ def test_what_everybody_knows_is_no_secret(value: str) -> None:
     assert known_secret(value) == value
     assert known_secret(f"postgresql://user:{value}@host:5432/name") == value
     assert known_secret(f"redis://:{value}@host:6379/0") == value
+    assert known_secret(f"amqp://u:hush@one//;amqp://u:{value}@two//") == value
+    assert known_secret(f"postgresql://host/name?sslmode=require&password={value}") == value
+    assert known_secret(f"postgresql:///name?password={value}&host=/run") == value
 
 
 @pytest.mark.parametrize(
-    "value", ["hush", "postgresql://postgres@h/postgres", "redis://h", "amqp://guest:hush@h//", "changes", "x", ""]
+    "value",
+    [
+        "hush",
+        "postgresql://postgres@h/postgres",
+        "postgresql://h/n?application_name=penstock",
+        "redis://h",
+        "amqp://guest:hush@h//",
+        "changes",
+        "x",
+        "",
+    ],
 )
 def test_what_nobody_else_knows_is_one(value: str) -> None:
     assert known_secret(value) is None
