@@ -159,10 +159,10 @@ def test_what_postgresql_holds_comes_back_from_its_archive_alone(postgres: Shipp
         connection.execute("CREATE TABLE kept (number integer)")
         postgres.run("base")
         connection.execute("INSERT INTO kept VALUES (7)")
-        connection.execute("SELECT pg_switch_wal()")
         last = connection.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn() - 1)").fetchone()
+        connection.execute("SELECT pg_switch_wal()")
         assert last
-        eventually(lambda: (postgres.backup / "wal" / f"{last[0]}.gz").exists(), 60, "the WAL is archived")
+        eventually((postgres.backup / "wal" / f"{last[0]}.gz").exists, 60, "the WAL is archived")
 
     assert "is sound" in postgres.run("verify")
     assert len(postgres.run("list").splitlines()) == 1
