@@ -25,6 +25,7 @@ from tests.servers.certificates import make_certificate
 from tests.services.fixtures import unavailable
 
 CONFIG: Final = ROOT / "deploy" / "compose" / "gateway" / "nginx.conf"
+START: Final = CONFIG.with_name("start")
 PACKAGES: Final = debian.Packages("nginx", ["nginx"], "1 MB", "as root: apt-get install nginx", are_enough=True)
 START_SECONDS: Final = 30.0
 
@@ -92,8 +93,16 @@ def _name(query: bytes) -> str:
 class Gateway:
     """nginx with the shipped configuration; `ports` are those of the services behind it."""
 
-    def __init__(self, folder: Path, names: Names, ports: Mapping[str, int], *, limit: str | None = None) -> None:
-        """Describe it. `limit` stands for the rate of requests from one address."""
+    def __init__(
+        self,
+        folder: Path,
+        names: Names,
+        ports: Mapping[str, int],
+        *,
+        limit: str | None = None,
+        https_port: str | None = None,
+    ) -> None:
+        """Describe it. `limit` stands for the rate of requests from one address, `https_port` for the engine's port."""
         self.folder = folder
         self.certificate = make_certificate(folder, "localhost")
         shutil.copy(self.certificate.certificate_file, folder / "gateway_certificate")
@@ -113,16 +122,15 @@ class Gateway:
         (folder / "nginx.conf").write_text(with_others(CONFIG.read_text(), others))
         # As root it would work as somebody who cannot reach the folder.
         account = "user root; " if os.geteuid() == 0 else ""
-        command: list[str | Path] = [
-            program(),
-            "-p",
-            folder,
-            "-c",
-            folder / "nginx.conf",
-            "-g",
-            f"{account}daemon off;",
-        ]
-        self.child = Child("gateway", command, environment=harmless_environment(), log=self.log)
+        placed = {
+            "exec nginx ": f"exec '{program()}' -p '{folder}' ",
+            "/etc/nginx/penstock/": f"{folder}/",
+            "> /tmp/": f"> {folder}/",
+            '"daemon off;"': f'"{account}daemon off;"',
+        }
+        (folder / "start").write_text(with_others(START.read_text(), placed))
+        environment = harmless_environment() | ({"GATEWAY_HTTPS_PORT": https_port} if https_port else {})
+        self.child = Child("gateway", ["/bin/sh", folder / "start"], environment=environment, log=self.log)
 
     @property
     def url(self) -> str:

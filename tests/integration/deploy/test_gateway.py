@@ -115,6 +115,20 @@ def test_plain_http_is_sent_to_https_with_its_method(gateway: Gateway) -> None:
     assert answer.headers["location"] == f"https://{LOOPBACK}/api/v1/jobs?a=b"
 
 
+def test_plain_http_is_sent_to_the_port_that_the_engine_has_published(site: Site, tmp_path: Path) -> None:
+    with serving(site.gateway(tmp_path, https_port="8443")) as gateway:
+        answer = httpx.get(f"http://{LOOPBACK}:{gateway.plain_port}/docs", trust_env=False)
+
+    assert answer.headers["location"] == f"https://{LOOPBACK}:8443/docs"
+
+
+@pytest.mark.parametrize("name", ["flower", "grafana"])
+def test_who_leaves_out_the_last_slash_is_led_to_it(client: httpx.Client, name: str) -> None:
+    answer = client.get(f"/{name}", headers={"Host": "penstock.example.com:8443"})
+
+    assert (answer.status_code, answer.headers["location"]) == (308, f"https://penstock.example.com:8443/{name}/")
+
+
 @pytest.mark.parametrize(
     "path",
     ["/metrics", "/metrics/", "/ready", "/diagnostics/profile", "/flower/metrics", "/grafana/metrics", "//metrics"],

@@ -277,6 +277,13 @@ def test_the_gateway_leads_to_services_that_it_reaches() -> None:
     assert led_to <= names_in("edge")
 
 
+def test_grafana_and_the_gateway_are_told_the_port_under_which_people_come() -> None:
+    told = (compose.environment(services()["grafana"]), compose.environment(services()["gateway"]))
+
+    assert "}${GATEWAY_HTTPS_PORT:+:$GATEWAY_HTTPS_PORT}/grafana/" in told[0]["GF_SERVER_ROOT_URL"]
+    assert f"{told[1]['GATEWAY_HTTPS_PORT']}:8443" in services()["gateway"]["ports"]
+
+
 def test_grafana_finds_prometheus() -> None:
     source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/penstock.yml").read_text())
 

@@ -9,7 +9,8 @@ import pytest
 from deploy.stack.home import ROOT
 from tests.services.fixtures import unavailable
 
-PROGRAMS = sorted(path for path in (ROOT / "deploy" / "backup").iterdir() if path.read_text().startswith("#!"))
+FOLDERS = [ROOT / "deploy" / "backup", ROOT / "deploy" / "compose" / "gateway"]
+PROGRAMS = sorted(path for folder in FOLDERS for path in folder.iterdir() if path.read_text().startswith("#!"))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
@@ -26,4 +27,4 @@ def test_shellcheck_finds_nothing(program: Path) -> None:
 
 
 def test_there_are_programs_to_look_at() -> None:
-    assert [program.name for program in PROGRAMS] == ["archive-wal", "fetch-wal", "penstock-backup"]
+    assert [program.name for program in PROGRAMS] == ["archive-wal", "fetch-wal", "penstock-backup", "start"]

@@ -23,7 +23,7 @@ OWN: Final = {
     "COMPOSE_PROFILES": ("rabbitmq", "The broker that runs and is used: rabbitmq or valkey"),
     "GATEWAY_HOST": ("penstock.example.com", "The name under which people reach the gateway"),
     "GATEWAY_HTTP_PORT": ("", "The gateway's port for plain HTTP, which only sends people on to HTTPS"),
-    "GATEWAY_HTTPS_PORT": ("", "The gateway's port for HTTPS"),
+    "GATEWAY_HTTPS_PORT": ("", "The gateway's port for HTTPS, which people add to its name; 443 is left unset"),
     "IMAGE_NAME": ("", "Penstock's image, as your registry names it; without a registry it is built here"),
     "IMAGE_TAG": ("", "The release that runs"),
     "PROMETHEUS_RETENTION_SIZE": ("", "Prometheus forgets the oldest when its data is larger than this"),
