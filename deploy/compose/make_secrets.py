@@ -1,6 +1,7 @@
 """Makes the secrets that docker-compose.yml mounts: `python3 deploy/compose/make_secrets.py`.
 
-Needs Python 3.9 and nothing else. What is there already stays as it is, so a secret of your own is put there first; to
+Needs Python 3.9 and, for a certificate of its own, openssl. The folder is `secrets` in the checkout, or what
+SECRETS_FOLDER names in the environment or in .env. What is there already stays as it is, so a secret of your own is put there first; to
 rotate one, delete its file and those that hold it too, and run this again. The folder is closed to others; the files in
 it are not, because an engine mounts them as they are for accounts that this machine does not know.
 """
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parents[1] / "secrets"
+ROOT = HERE.parents[1]
 RANDOM = ("postgres_password", "rabbitmq_password", "valkey_password", "flower_password", "grafana_password")
 FROM_OTHERS = ("pager_token", "mail_password")
 """What somebody else gives you; until then a random one holds its place."""
@@ -32,6 +33,15 @@ def main(folder: Path, host: str) -> list[str]:
         make_certificate(folder, host)
         made += ["gateway_certificate", "gateway_key"]
     return made
+
+
+def chosen() -> Path:
+    """Return the folder as docker-compose.yml reads it: relative to the checkout, the environment before .env."""
+    told = os.environ.get("SECRETS_FOLDER", "")
+    if not told and (ROOT / ".env").exists():
+        lines = (line.strip().partition("=") for line in (ROOT / ".env").read_text().splitlines())
+        told = next((value.strip("'\" ") for name, _, value in lines if name == "SECRETS_FOLDER"), "")
+    return ROOT / (told or "secrets")
 
 
 def derived(known: "dict[str, str]") -> "dict[str, str]":
@@ -82,6 +92,15 @@ def make_certificate(folder: Path, host: str) -> None:
         (folder / name).chmod(0o444)
 
 
+def command(host: str) -> None:
+    """Make what is missing and say so. Ends with 1 where the gateway still has no certificate."""
+    folder = chosen()
+    for name in main(folder, host):
+        print(f"made {folder / name}")
+    missing = [name for name in ("gateway_certificate", "gateway_key") if not (folder / name).exists()]
+    if missing:
+        sys.exit(f"not made: {' and '.join(missing)}. Install openssl and run this again, or put your own into {folder}")
+
+
 if __name__ == "__main__":
-    for name in main(FOLDER, sys.argv[1] if len(sys.argv) > 1 else "localhost"):
-        print(f"made secrets/{name}")
+    command(sys.argv[1] if len(sys.argv) > 1 else "localhost")

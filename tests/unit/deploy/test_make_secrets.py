@@ -3,7 +3,11 @@
 import base64
 import hashlib
 import json
+import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +80,43 @@ def test_the_definitions_hold_the_passwords_hash_and_not_the_password(made: Path
 
     assert hashed[4:] == hashlib.sha256(hashed[:4] + password.encode()).digest()
     assert password not in text
+
+
+def run(script: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    surroundings = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(
+        [sys.executable, str(script), "penstock.example.com"],
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def checkout(folder: Path) -> Path:
+    """Copy what the script needs of a checkout; return the script in it."""
+    shutil.copytree(Path(make_secrets.__file__).parent, folder / "deploy" / "compose")
+    return folder / "deploy" / "compose" / "make_secrets.py"
+
+
+def test_without_openssl_it_says_what_is_missing_and_does_not_end_well(tmp_path: Path) -> None:
+    script = checkout(tmp_path)
+
+    done = run(script, PATH=str(tmp_path))
+
+    assert done.returncode == 1
+    assert "gateway_certificate and gateway_key" in done.stderr
+    assert (tmp_path / "secrets" / "database_url").exists(), "all else is made"
+
+
+def test_the_folder_is_the_one_that_the_composition_mounts(tmp_path: Path) -> None:
+    script = checkout(tmp_path)
+
+    assert run(script).returncode == 0
+    tmp_path.joinpath(".env").write_text("GATEWAY_HOST=localhost\nSECRETS_FOLDER='./of-env'\n")
+    assert run(script).returncode == 0
+    assert run(script, SECRETS_FOLDER=str(tmp_path / "of-shell")).returncode == 0
+
+    for name in ("secrets", "of-env", "of-shell"):
+        assert stat.S_IMODE((tmp_path / name / "gateway_key").stat().st_mode) == 0o444
