@@ -105,6 +105,14 @@ def test_the_file_for_developing_changes_services_that_there_are_and_leads_to_fo
     assert all(port.startswith("127.0.0.1:") for port in opened)
 
 
+def test_developing_shows_a_role_the_code_and_no_secret() -> None:
+    changed = composition(DEVELOPING.name)["services"]
+    packages = {"jobs", "tasks", "worker", "schedules", "api", "deploy"}
+
+    for name in compose.roles():
+        assert set(changed[name]["volumes"]) == {f"./{package}:/source/{package}:ro" for package in packages}
+
+
 @every_service
 def test_who_is_waited_for_is_there_and_can_tell_that_it_is_well(name: str) -> None:
     for other, how in services()[name].get("depends_on", {}).items():

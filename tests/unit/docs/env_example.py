@@ -30,6 +30,13 @@ OWN: Final = {
     "SECRETS_FOLDER": ("", "The folder of the secrets' files"),
 }
 
+#: Settings that a file which is mounted as it is names too, and which file that is.
+FIXED: Final = {
+    "PENSTOCK_API_PORT": "the gateway and Prometheus look for the API there",
+    "FLOWER_PORT": "the gateway looks for Flower there",
+    "PENSTOCK_FLOWER_PREFIX": "the gateway passes on what begins so",
+}
+
 
 def text() -> str:
     """Return the file as compose and the code are now."""
@@ -66,6 +73,8 @@ def entry(row: Row, fixed: set[str]) -> str:
     note = ""
     if {name, f"{name}_FILE"} & fixed:
         note = ". Set in docker-compose.yml or in the image"
+    elif name in FIXED:
+        note = f". Left as it is with docker-compose.yml: {FIXED[name]}"
     elif "secret" in row.kind:
         note = f". A secret: mount it as a file, and set {name}_FILE"
     default = row.default.strip("`") if row.default.startswith("`") else ""
