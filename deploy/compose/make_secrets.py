@@ -1,9 +1,9 @@
 """Makes the secrets that docker-compose.yml mounts: `python3 deploy/compose/make_secrets.py`.
 
 Needs Python 3.9 and, for a certificate of its own, openssl. The folder is `secrets` in the checkout, or what
-SECRETS_FOLDER names in the environment or in .env. What is there already stays as it is, so a secret of your own is put there first; to
-rotate one, delete its file and those that hold it too, and run this again. The folder is closed to others; the files in
-it are not, because an engine mounts them as they are for accounts that this machine does not know.
+SECRETS_FOLDER names in the environment or in .env. What is there already stays as it is, so a secret of your own is put
+there first; to rotate one, delete its file and those that hold it too, and run this again. The folder is closed to
+others; the files in it are not, because an engine mounts them as they are for accounts that this machine does not know.
 """
 
 import base64
@@ -99,7 +99,7 @@ def command(host: str) -> None:
         print(f"made {folder / name}")
     missing = [name for name in ("gateway_certificate", "gateway_key") if not (folder / name).exists()]
     if missing:
-        sys.exit(f"not made: {' and '.join(missing)}. Install openssl and run this again, or put your own into {folder}")
+        sys.exit(f"not made: {' and '.join(missing)}. Install openssl and run this again, or put yours into {folder}")
 
 
 if __name__ == "__main__":
