@@ -9,7 +9,7 @@ from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
 from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
 
 from jobs.database import DatabaseSettings
-from jobs.errors import ConfigurationError, Unavailable
+from jobs.errors import ConfigurationError, PenstockError, Unavailable
 from jobs.misconfiguration import variable_of
 from jobs.startup import ASK, Look, StartSettings, look_at_database, wait_for
 from tasks.settings import TaskSettings
@@ -47,30 +47,48 @@ def wait_for_broker(tasks: TaskSettings) -> None:
 def look_at_broker(tasks: TaskSettings, *, queues: Sequence[str] = ()) -> Look:
     """Return a look at the broker, which makes sure that RabbitMQ has these queues, of the kind that was chosen.
 
+    Where the URL names several hosts, one of them is enough.
+
     Raises `ConfigurationError` where nobody has said where it is.
     """
-    url = tasks.broker()
-    first = urlsplit(url.partition(";")[0])
-    place = f"{first.hostname}:{first.port}" if first.port else first.hostname
-    kind = "Redis or Valkey" if is_redis(url) else "RabbitMQ"
-    where = f"{variable_of(TaskSettings, 'broker_url')}: {kind} at {place}"
-    limits = {"socket_timeout": CONNECT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS} if is_redis(url) else {}
+    urls = tasks.broker().split(";")
+    variable = variable_of(TaskSettings, "broker_url")
+    places = [f"{variable}: {_place(url)}" for url in urls]
 
     def see() -> None:
-        broker = connect(url, tasks.broker_ca_file, transport_options=limits, connect_timeout=CONNECT_SECONDS)
-        try:
-            # Not through the connection itself: it would try a second time, two seconds later.
-            opened = broker.transport.establish_connection()
-            channel = broker.transport.create_channel(opened)  # Redis is asked then, and not before
-            if not is_redis(url):
-                declare_on(channel, queues, tasks.rabbitmq_queues)
-            broker.transport.close_connection(opened)
-        except Exception as error:  # noqa: BLE001 - each transport fails in its own ways
-            raise _of_another_kind(error, tasks) or _told(error, where) from None
-        finally:
-            broker.collect(socket_timeout=0.5)
+        errors = []
+        for url, where in zip(urls, places, strict=True):
+            try:
+                return _open(url, where, tasks, queues)
+            except PenstockError as error:
+                errors.append(error)
+        # That one refuses us decides nothing while another may still come.
+        raise next((error for error in errors if isinstance(error, Unavailable)), errors[0])
 
-    return Look(where, see)
+    return Look(" or ".join(places), see)
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    kind = "Redis or Valkey" if is_redis(url) else "RabbitMQ"
+    return f"{kind} at {parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
+def _open(url: str, where: str, tasks: TaskSettings, queues: Sequence[str]) -> None:
+    """Return when the broker at that one address has answered. Raises `ConfigurationError` and `Unavailable`."""
+    limits = {"socket_timeout": CONNECT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS} if is_redis(url) else {}
+    broker = connect(url, tasks.broker_ca_file, transport_options=limits, connect_timeout=CONNECT_SECONDS)
+    try:
+        # Not through the connection itself: it would try a second time, two seconds later.
+        opened = broker.transport.establish_connection()
+        channel = broker.transport.create_channel(opened)  # Redis is asked then, and not before
+        if not is_redis(url):
+            declare_on(channel, queues, tasks.rabbitmq_queues)
+        broker.transport.close_connection(opened)
+    except Exception as error:  # noqa: BLE001 - each transport fails in its own ways
+        raise _of_another_kind(error, tasks) or _told(error, where) from None
+    finally:
+        broker.collect(socket_timeout=0.5)
 
 
 def _of_another_kind(error: Exception, tasks: TaskSettings) -> ConfigurationError | None:
