@@ -22,10 +22,10 @@ from deploy.stack.server import write_private
 from jobs import keys, migrations, schema
 from jobs.database import DatabaseSettings, open_engine, reading, transaction
 from jobs.environment import FILE_SUFFIX, refuse_unknown
-from jobs.errors import SchemaHeld
+from jobs.errors import SchemaHeld, Unavailable
 from jobs.misconfiguration import told
 from jobs.model import DEFAULT_TENANT
-from jobs.startup import StartSettings, look_at_database, wait_for
+from jobs.startup import AWAY, StartSettings, look_at_database, wait_for
 
 app = typer.Typer()
 key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -71,8 +71,9 @@ def migrate(
     Several at once do no harm: one does the work. A later release's schema suits this one, and is left as it is.
     """
     refuse_unknown()
-    wait_for([look_at_database(_settings(), is_migrated=False)], StartSettings().start_wait_seconds)
-    with database() as engine:
+    with _away_has_a_code():
+        wait_for([look_at_database(_settings(), is_migrated=False)], StartSettings().start_wait_seconds)
+    with _away_has_a_code(), database() as engine:
         before, head = migrations.current(engine), migrations.head()
         fits = schema.suits(before, head)
         if not check and not fits:
@@ -80,6 +81,16 @@ def migrate(
     found = head if before == head else f"{before} suits {head}"
     screen.say(f"schema {found}: nothing to do" if fits else f"schema {before or 'empty'} -> {head}")
     raise typer.Exit(NOT_SUCCEEDED if check and not fits else 0)
+
+
+@contextmanager
+def _away_has_a_code() -> Iterator[None]:
+    """End the command as a process ends that waited in vain: whoever waits for the schema tries again then."""
+    try:
+        yield
+    except Unavailable as error:
+        screen.complain(error)
+        raise typer.Exit(AWAY) from None
 
 
 def _upgrade(engine: Engine) -> None:

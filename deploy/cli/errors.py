@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from jobs.errors import PenstockError
+from jobs.startup import AWAY
 
 DONE: Final = 0
 NOT_SUCCEEDED: Final = 1
@@ -21,6 +22,7 @@ MEANINGS: Final = {
     ),
     REFUSED: "refused, by the command line or by the API, or nothing could be reached",
     STILL_RUNNING: "a job that was waited for had not finished in time",
+    AWAY: "`migrate`: PostgreSQL is away; another try may succeed",
     130: "interrupted with Ctrl-C; jobs go on",
 }
 

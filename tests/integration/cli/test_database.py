@@ -160,6 +160,15 @@ def test_a_database_that_is_away_says_so(anywhere: Command) -> None:
     )
 
 
+def test_a_migration_tells_a_database_that_is_away_from_one_that_is_named_wrongly(
+    anywhere: Command, empty_url: str
+) -> None:
+    for arguments in (["migrate", "--check"], ["migrate"]):
+        assert "is it up" in anywhere(*arguments, code=75, DATABASE_URL="postgresql://u@127.0.0.1:1/n").stderr
+    for wrong in ("nonsense", f"{empty_url}_that_is_not_there"):
+        assert "DATABASE_URL" in anywhere("migrate", "--check", code=2, DATABASE_URL=wrong).stderr
+
+
 def test_without_a_database_nothing_is_guessed(anywhere: Command) -> None:
     assert "No database is known." in anywhere("migrate", code=2).stderr
 

@@ -1,6 +1,7 @@
 """deploy/kubernetes: each manifest is what Kubernetes and the operators take, and each name leads somewhere."""
 
 import itertools
+import re
 import shutil
 import subprocess
 import tomllib
@@ -37,6 +38,8 @@ FIELDS: Final = yaml.safe_load((Path(__file__).parent / "custom_resources.yml").
 #: Secrets that an operator makes, and those that a person makes as the how-to says.
 BY_OPERATORS: Final = {"postgres-app", "postgres-ca", "rabbitmq-default-user"}
 BY_PEOPLE: Final = {"flower", "penstock-tls", "backup-store"}
+#: What an overlay of somebody's own may add.
+OPTIONAL: Final = {FOLDER / "telemetry"}
 HOW_TO: Final = ROOT / "docs" / "how-to" / "run-on-kubernetes.md"
 
 every_overlay = pytest.mark.parametrize("name", OVERLAYS)
@@ -46,7 +49,8 @@ def is_custom(manifest: Manifest) -> bool:
     return manifest["apiVersion"].partition("/")[0].endswith(GROUPS)
 
 
-EVERY: Final = [(name, one) for name in OVERLAYS for one in overlay(name)]
+EVERY: Final[list[tuple[str, Manifest]]] = [(name, one) for name in OVERLAYS for one in overlay(name)]
+EVERY += [("telemetry", one) for one in render(FOLDER / "telemetry")]
 BUILT_IN: Final = [pytest.param(one, id=f"{name}-{path_of(one)}") for name, one in EVERY if not is_custom(one)]
 CUSTOM: Final = [pytest.param(one, id=f"{name}-{path_of(one)}") for name, one in EVERY if is_custom(one)]
 
@@ -134,7 +138,8 @@ def test_every_file_belongs_to_a_kustomization_and_every_kustomization_to_an_ove
 
     files = {path.resolve() for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
     folders = {path for path in kustomizations() if path.parent.name != "overlays"}
-    assert files | folders == named
+    assert files | folders == named | OPTIONAL
+    assert [one.name for one in OPTIONAL if f"`deploy/kubernetes/{one.name}`" not in HOW_TO.read_text()] == []
 
 
 @pytest.mark.parametrize("folder", kustomizations(), ids=lambda path: path.name)
@@ -158,6 +163,7 @@ def test_the_overlay_of_the_how_to_can_be_made(tmp_path: Path) -> None:
     (entrance,) = [one for one in made if one["kind"] == "Ingress"]
     assert [rule["host"] for rule in entrance["spec"]["rules"]] == entrance["spec"]["tls"][0]["hosts"]
     assert "penstock.example.com" not in strings(entrance)
+    assert entrance["spec"]["ingressClassName"], "or say that there is a default class"
     assert {one for one in strings(made) if "penstock:" in one} == {"registry.example.com/penstock:0.1.0"}
 
 
@@ -282,6 +288,8 @@ def test_every_file_that_a_setting_names_is_mounted(name: str) -> None:
                 "volumeMounts"
             ]
             told = environment(name, container)
+            for command in container.get("command", ()):
+                files.update(re.findall(r">(/tmp/\w+)", command))
             wanted = {value for variable, value in told.items() if variable.endswith("_FILE")}
             assert wanted <= files
 

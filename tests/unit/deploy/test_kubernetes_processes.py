@@ -1,6 +1,9 @@
 """deploy/kubernetes: what each process is told, what it may do, how it is asked, and how much time it has to stop."""
 
+import stat
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
@@ -174,6 +177,41 @@ def test_what_needs_the_schema_waits_for_it_and_only_the_job_brings_it(name: str
 def waits(template: Manifest) -> bool:
     commands = [" ".join(one["command"]) for one in template["spec"].get("initContainers", ())]
     return any("until penstock migrate --check" in command for command in commands)
+
+
+@pytest.mark.parametrize(
+    ("codes", "asked", "ends"), [([0], 1, 0), ([1, 75, 0], 3, 0), ([75, 2, 0], 2, 2), ([137], 1, 137)]
+)
+def test_who_waits_for_the_schema_waits_no_longer_for_what_will_not_come(
+    codes: list[int], asked: int, ends: int, tmp_path: Path
+) -> None:
+    (waiting,) = [one for one in pods("small")["beat"]["spec"]["initContainers"] if one["name"] == "schema"]
+    asks = tmp_path / "asks"
+    answers = "".join(f"    {at}) exit {code};;\n" for at, code in enumerate(codes, start=1))
+    count_up = f'echo "$@" >>"{asks}"\ncase $(grep -c . "{asks}") in\n{answers}    *) exit 99;;\nesac\n'
+    for name, script in (("penstock", count_up), ("sleep", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}")
+        (tmp_path / name).chmod(0o755)
+
+    ended = subprocess.run(waiting["command"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, timeout=60, check=False)
+
+    assert (ended.returncode, asks.read_text()) == (ends, "migrate --check\n" * asked)
+
+
+def test_the_api_in_production_reads_from_a_replica_with_the_role_of_the_primary(tmp_path: Path) -> None:
+    api = pods("production")["api"]
+    (made,) = [one for one in api["spec"]["initContainers"] if one["name"] == "replica"]
+    place = environment("production", process(api))[REPLICA]
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("postgresql://penstock:pass@postgres-rw.penstock:5432/penstock")
+
+    script = made["command"][-1].replace("/run/secrets/penstock/database_url", str(source)).replace(place, str(target))
+    subprocess.run([*made["command"][:-1], script], check=True, timeout=60)
+
+    assert target.read_text() == "postgresql://penstock:pass@postgres-ro.penstock:5432/penstock"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert "postgres" in of("production", "Cluster"), "whose Services are postgres-rw and postgres-ro"
+    assert REPLICA not in environment("small", process(pods("small")["api"]))
 
 
 @every_overlay

@@ -7,9 +7,12 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from api.settings import ApiSettings
-from tests.services.kustomize import Manifest
+from deploy.stack.home import ROOT
+from tests.services.kustomize import Manifest, render
 from tests.services.promql import known, named, unknown
-from tests.unit.deploy.manifests import COMPONENT, OVERLAYS, environment, fits, of, pods, process
+from tests.unit.deploy.manifests import COMPONENT, FOLDER, OVERLAYS, environment, fits, of, pods, process
+
+HOW_TOS: Final = ROOT / "docs" / "how-to"
 
 every_overlay = pytest.mark.parametrize("name", OVERLAYS)
 
@@ -29,6 +32,10 @@ PROMETHEUS: Final = End({}, "monitoring")
 GATEWAY: Final = End({}, "ingress")
 STRANGER: Final = End({}, "default")
 DNS: Final = End({"k8s-app": "kube-dns"}, "kube-system")
+CACHE: Final = End(address="169.254.20.10")
+"""NodeLocal DNSCache, by its documentation."""
+COLLECTOR: Final = End({"app": "collector"}, "monitoring")
+WORLD: Final = End(address="93.184.215.14")
 PORTS: Final = {"api": 8000, "worker": 9101, "beat": 9102, "flower": 5555}
 
 
@@ -119,6 +126,8 @@ def test_a_process_finds_names_and_reaches_the_stores_that_it_is_told_of(name: s
     told = environment(name, process(template))
 
     assert may(name, pod(role), DNS, 53)
+    assert may(name, pod(role), CACHE, 53)
+    assert not may(name, pod(role), CACHE, 80)
     postgres, broker = (POSTGRES, RABBITMQ) if name == "production" else (ELSEWHERE, ELSEWHERE)
     assert may(name, pod(role), postgres, 5432) == ("PENSTOCK_DATABASE_URL_FILE" in told)
     assert may(name, pod(role), broker, 5672) == ("PENSTOCK_BROKER_URL_FILE" in told)
@@ -154,6 +163,23 @@ def test_only_a_task_goes_out_and_to_no_private_address(name: str) -> None:
         "fe80::1",
     ):
         assert not may(name, pod("worker"), End(address=private), 80), private
+
+
+def test_traces_and_reports_go_out_where_an_overlay_asks_for_it_and_no_further() -> None:
+    added = {one["metadata"]["name"]: one["spec"] for one in render(FOLDER / "telemetry")}
+
+    def goes(role: str, target: End, port: int) -> bool:
+        chosen = [spec for spec in added.values() if fits(spec["podSelector"], pod(role).labels or {})]
+        rules = [rule for spec in chosen for rule in spec["egress"] if _is_open("small", rule, target, port)]
+        return any(_is(peer, target) for rule in rules for peer in rule["to"])
+
+    assert set(added) == {"to-collector", "to-sentry"}
+    assert {role for role in PORTS if goes(role, COLLECTOR, 4318)} == {"api", "worker"}
+    assert {role for role in PORTS if goes(role, WORLD, 443)} == {"api", "beat"}
+    assert not any(goes(role, target, 443) for role in PORTS for target in (COLLECTOR, STRANGER, ELSEWHERE, CACHE))
+    assert not any(goes(role, WORLD, 4318) for role in PORTS)
+    for page in ("run-on-kubernetes.md", "report-errors.md", "trace-jobs.md"):
+        assert "who may reach whom" in (HOW_TOS / page).read_text().lower().replace("-", " "), page
 
 
 @every_overlay
