@@ -1,7 +1,9 @@
 """docker-compose.yml: the schema, that all it names exists, and what is promised of the whole."""
 
+import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +166,23 @@ def test_postgresql_archives_into_a_volume_of_its_own_with_the_programs_that_shi
     assert f"BACKUP_DIR={compose.environment(server)['BACKUP_DIR']} /opt/penstock-backup/archive-wal" in settings
     assert maker["volumes"] == ["backup:/backup"]
     assert (maker["image"], maker["network_mode"]) == (server["image"], "none")
+
+
+def test_a_new_volume_gets_the_folders_that_the_backups_want_and_keeps_them(tmp_path: Path) -> None:
+    volume, wanted = tmp_path / "volume", tmp_path / "wanted"
+    volume.mkdir()
+    maker = services()["backup-volume"]
+    words = [*maker["entrypoint"], *maker["command"]]
+    here = [word.replace("/backup", str(volume)).replace("postgres:postgres", str(os.geteuid())) for word in words]
+
+    for _ in range(2):
+        subprocess.run(here, check=True, timeout=60)
+    init = [str(ROOT / "deploy" / "backup" / "penstock-backup"), "init"]
+    subprocess.run(init, env={**os.environ, "BACKUP_DIR": str(wanted)}, check=True, timeout=60)
+
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in volume.iterdir()}
+    assert made == {path.name: stat.S_IMODE(path.stat().st_mode) for path in wanted.iterdir()}
+    assert set(made.values()) == {0o700}
 
 
 def test_networks_that_lead_outside_are_for_those_who_need_one() -> None:
