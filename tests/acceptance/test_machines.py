@@ -3,9 +3,9 @@
 import itertools
 import os
 import re
-import shutil
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 
 from deploy.stack.child import Child, end_together
 from deploy.stack.errors import NotInstalled
+from deploy.stack.home import ROOT
 from deploy.stack.postgres import CHOSEN, PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from tests.services.api_process import new_key
@@ -27,7 +28,7 @@ from tests.services.databases import connect_to
 from tests.services.facts import Facts
 from tests.services.fixtures import unavailable
 from tests.services.machine_servers import POSTGRES_PORT, RABBIT_PORT, SERVING
-from tests.services.machines import FILES, NAMED, Network
+from tests.services.machines import FILES, NAMED, Network, obstacle
 from tests.services.stack import eventually
 
 APIS: Final = ("api-1", "api-2")
@@ -128,10 +129,8 @@ class Site:
 
 def able() -> None:
     """Return where machines can be made."""
-    if os.geteuid() != 0:
-        unavailable("network namespaces, which only root can make")
-    if missing := [name for name in ("ip", "unshare", "findmnt") if shutil.which(name) is None]:
-        unavailable(f"{', '.join(missing)} (Debian's packages iproute2 and util-linux)")
+    if why := obstacle():
+        unavailable(why)
     tried = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         unavailable(f"namespaces, which need the capabilities SYS_ADMIN and NET_ADMIN: {tried.stderr.strip()}")
@@ -223,6 +222,19 @@ def test_nothing_is_added_to_the_network_of_who_makes_machines(site: Site) -> No
 
     assert "10.213.7." not in ours
     assert "to-worker" not in subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("right", ["sys_admin", "net_admin"])
+def test_root_without_a_right_that_machines_take_is_told_so_and_leaves_nothing(right: str) -> None:
+    able()
+    without = ["setpriv", f"--inh-caps=-{right}", f"--bounding-set=-{right}"]
+    asks = "import os; from tests.services.machines import obstacle; print(os.getpid(), obstacle())"
+
+    done = subprocess.run([*without, sys.executable, "-c", asks], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    pid, said = done.stdout.split(maxsplit=1)
+    assert f"CAP_{right.upper()}" in said
+    assert not [one for one in NAMED.glob("*") if f"-{pid}-" in one.name]
 
 
 def test_a_network_that_cannot_be_made_or_is_left_in_a_hurry_leaves_nothing(tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ HEAVY: Final = {"task": "demo.echo", "payload": {"message": os.urandom(24_000).h
 
 @pytest.fixture
 def disk(services_home: Path) -> Iterator[Path]:
-    """A small disk; only root can make one."""
+    """A small disk; it takes root, and in a container the right to mount."""
     place = services_home / "disk"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0711", "none", place], check=False)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0711", "none", place]
+    made = subprocess.run(mounting, capture_output=True, text=True, check=False)
     if made.returncode:
-        unavailable("a disk of a test's own: only root may mount one")
+        unavailable(f"a disk of a test's own, the right to mount one (CAP_SYS_ADMIN): {made.stderr.strip()}")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
 

@@ -174,6 +174,26 @@ class Network:
         (folder / "resolv.conf").write_text("")
 
 
+def obstacle() -> str | None:
+    """Return why no machine can be made here, None where one can: programs are missing, or rights, root's too.
+
+    A container's root has not what it takes (capabilities(7)) unless it was given; so one is tried.
+    """
+    if missing := [name for name in ("ip", "unshare", "findmnt") if shutil.which(name) is None]:
+        return f"{', '.join(missing)} (Debian's packages iproute2 and util-linux)"
+    name = f"{PREFIX}{os.getpid()}-{next(_made)}-tried"
+    inside = ["unshare", "--uts", "--ipc", "sh", "-c", "hostname tried && mount -t tmpfs none /dev/shm"]
+    try:
+        _ip("netns", "add", name)
+        _ip("-n", name, "link", "add", "bridge", "type", "bridge")
+        _ip("netns", "exec", name, *inside)
+    except AssertionError as error:
+        return f"the right to make network namespaces and to mount in them (CAP_SYS_ADMIN, CAP_NET_ADMIN): {error}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    return None
+
+
 def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"

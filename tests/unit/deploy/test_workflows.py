@@ -69,5 +69,11 @@ def test_the_oldest_and_the_newest_postgresql_are_tried() -> None:
     assert f"PostgreSQL {oldest['postgresql']}" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
+def test_the_tests_may_mount_disks_and_make_networks() -> None:
+    options = jobs(FOLDER / "check.yml")["tests"]["container"]["options"]
+
+    assert [right for right in ("SYS_ADMIN", "NET_ADMIN") if f"--cap-add {right}" not in options] == []
+
+
 def test_every_image_is_pinned_by_its_digest() -> None:
     assert [row["image"] for row in rows() if not IMAGE.fullmatch(row["image"])] == []
