@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from api.connections import Connection
 from api.settings import ApiSettings
 from api.siblings import shared_folder
+from jobs.misconfiguration import variable_of
+from jobs.places import look_at_place
 from jobs.startup import starting
 
 FILES_BESIDE_CONNECTIONS: Final = 200
@@ -61,5 +63,8 @@ if __name__ == "__main__":
         from api.app import create_app, wait_for_servers  # reads the first settings, which may be wrong
 
         served = create_app()
+        settings = ApiSettings()
+        names = {f"{part}_variable": variable_of(ApiSettings, f"api_{part}") for part in ("host", "port")}
+        look_at_place(settings.api_host, settings.api_port, **names)
         wait_for_servers()
-        main(ApiSettings(), served)
+        main(settings, served)

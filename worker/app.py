@@ -25,6 +25,7 @@ from jobs.telemetry.process import tell_facts
 from tasks import discovery
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
+from tasks.library.settings import HttpSettings, SmtpSettings
 from tasks.settings import TaskSettings
 from tasks.startup import wait_for_servers
 from tasks.topology import is_redis
@@ -213,6 +214,7 @@ def run() -> int:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     chosen, tasks, database = WorkerSettings(), task_settings(), DatabaseSettings()
+    HttpSettings(), SmtpSettings()  # read again by each job: what is wrong with them must not wait for the first
     unknown = set(chosen.worker_queues) - set(tasks.queues)
     if unknown:
         raise ConfigurationError(

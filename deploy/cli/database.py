@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from alembic.util import CommandError as AlembicError
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -19,13 +18,13 @@ from deploy.cli.errors import NOT_SUCCEEDED, CommandError
 from deploy.cli.target import read_stack
 from deploy.stack.options import DATABASE_VARIABLES
 from deploy.stack.server import write_private
-from jobs import keys, migrations, schema
+from jobs import keys
 from jobs.database import DatabaseSettings, open_engine, reading, transaction
-from jobs.environment import FILE_SUFFIX, refuse_unknown
-from jobs.errors import SchemaHeld, Unavailable
+from jobs.environment import FILE_SUFFIX
+from jobs.migrations.running import bring
 from jobs.misconfiguration import told
 from jobs.model import DEFAULT_TENANT
-from jobs.startup import AWAY, StartSettings, look_at_database, wait_for
+from jobs.startup import starting
 
 app = typer.Typer()
 key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -70,40 +69,11 @@ def migrate(
 
     Several at once do no harm: one does the work. A later release's schema suits this one, and is left as it is.
     """
-    refuse_unknown()
-    with _away_has_a_code():
-        wait_for([look_at_database(_settings(), is_migrated=False)], StartSettings().start_wait_seconds)
-    with _away_has_a_code(), database() as engine:
-        before, head = migrations.current(engine), migrations.head()
-        fits = schema.suits(before, head)
-        if not check and not fits:
-            _upgrade(engine)
-    found = head if before == head else f"{before} suits {head}"
-    screen.say(f"schema {found}: nothing to do" if fits else f"schema {before or 'empty'} -> {head}")
-    raise typer.Exit(NOT_SUCCEEDED if check and not fits else 0)
-
-
-@contextmanager
-def _away_has_a_code() -> Iterator[None]:
-    """End the command as a process ends that waited in vain: whoever waits for the schema tries again then."""
-    try:
-        yield
-    except Unavailable as error:
-        screen.complain(error)
-        raise typer.Exit(AWAY) from None
-
-
-def _upgrade(engine: Engine) -> None:
-    try:
-        migrations.upgrade(engine)
-    except SchemaHeld as error:
-        raise CommandError(
-            str(error), cure="`pg_stat_activity` shows the longest transaction; end it and run this again."
-        ) from None
-    except AlembicError as error:
-        raise CommandError(
-            f"{error}.", cure="The database was made by another release; use that one's `penstock migrate`."
-        ) from None
+    settings = _settings()
+    with starting("The migration"):
+        brought = bring(settings, check=check)
+    screen.say(brought.told)
+    raise typer.Exit(0 if brought.fits else NOT_SUCCEEDED)
 
 
 @key_commands.command(

@@ -22,7 +22,7 @@ MEANINGS: Final = {
     ),
     REFUSED: "refused, by the command line or by the API, or nothing could be reached",
     STILL_RUNNING: "a job that was waited for had not finished in time",
-    AWAY: "`migrate`: PostgreSQL is away; another try may succeed",
+    AWAY: "`migrate`: PostgreSQL is away, or a table is held; another try may succeed",
     130: "interrupted with Ctrl-C; jobs go on",
 }
 

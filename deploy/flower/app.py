@@ -12,12 +12,16 @@ import tornado.web
 from celery import signals
 from celery.bin.celery import celery
 from flower import urls
+from flower.command import is_flower_envvar
 from flower.options import options
+from flower.utils import strtobool
 from flower.views.monitor import Metrics
 
 from deploy.flower.settings import FlowerSettings
 from deploy.stack.home import ROOT
 from jobs.errors import ConfigurationError
+from jobs.misconfiguration import variable_of
+from jobs.places import look_at_place
 from jobs.telemetry import logs
 from tasks.app import settings
 from tasks.startup import wait_for_broker
@@ -26,6 +30,8 @@ SECRET_OPTIONS: Final = ("basic_auth", "oauth2_secret", "cookie_secret", "broker
 """Options of Flower whose value is, or holds, a secret."""
 OTHER_LOGINS: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
 """Flower's own ways to ask who is there; where one of them is set, it counts."""
+
+_PLACE: Final = {"host": "address", "port": "port"}
 
 
 class GuardedMetrics(Metrics):  # type: ignore[misc]  # Flower ships no types
@@ -45,7 +51,12 @@ def run(arguments: Sequence[str]) -> None:
     _refuse_secrets(arguments)
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     logs.configure(logs.LogSettings(), role="flower")
-    prepare(FlowerSettings(), options)
+    chosen = FlowerSettings()
+    prepare(chosen, options)
+    _refuse_impossible(options)
+    if not any(one.lstrip("-").startswith(("port=", "address=", "unix")) for one in arguments):
+        names = {f"{part}_variable": variable_of(FlowerSettings, f"flower_{at}") for part, at in _PLACE.items()}
+        look_at_place(chosen.flower_address, chosen.flower_port, **names)
     wait_for_broker(settings())
     urls.handlers[:] = [_guarded(handler) for handler in urls.handlers]
     # Celery looks for the app in the folder first: it must be ours.
@@ -70,6 +81,20 @@ def prepare(chosen: FlowerSettings, target: Any) -> None:
             os.environ.pop(name, None)  # empty, it would be a login that nobody can give
     if not any(name in os.environ for name in OTHER_LOGINS):
         target.basic_auth = [chosen.login()]
+
+
+def _refuse_impossible(target: Any) -> None:
+    """Raise `ConfigurationError` for a variable of Flower's own of which it could make no value."""
+    known = target._options  # as Flower reads them, only that it ends with a trace
+    for variable in filter(is_flower_envvar, sorted(os.environ)):
+        name = variable.removeprefix("FLOWER_").lower()
+        option = known[name] if name in known else known[name.replace("_", "-")]
+        read = strtobool if option.type is bool else option.type
+        try:
+            for text in os.environ[variable].split(",") if option.multiple else [os.environ[variable]]:
+                read(text)
+        except (ValueError, TypeError):
+            raise ConfigurationError(f"{variable}: is no {option.type.__name__}; correct it, or unset it.") from None
 
 
 def _guarded(handler: Any) -> Any:

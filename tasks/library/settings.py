@@ -4,10 +4,11 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from jobs.environment import Settings
+from tasks.settings import check_certificates
 
 #: Ports on which web servers are met. Anything else (SSH, SMTP, databases) is not a web server.
 WEB_PORTS = frozenset({80, 443, 8080, 8443})
@@ -46,6 +47,13 @@ class HttpSettings(Settings):
     ca_file: Path | None = None
     """PEM file of the authorities to trust in place of those that certifi lists."""
 
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            check_certificates(value)
+        return value
+
     @property
     def ports(self) -> frozenset[int] | None:
         """Return the ports in force, or None for any."""
@@ -82,6 +90,13 @@ class SmtpSettings(Settings):
 
     ca_file: Path | None = None
     """PEM file of the authorities to trust in place of those that certifi lists."""
+
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            check_certificates(value)
+        return value
 
     @model_validator(mode="after")
     def _keeps_the_password_secret(self) -> Self:

@@ -169,6 +169,22 @@ def test_a_migration_tells_a_database_that_is_away_from_one_that_is_named_wrongl
         assert "DATABASE_URL" in anywhere("migrate", "--check", code=2, DATABASE_URL=wrong).stderr
 
 
+def test_a_migration_that_waits_in_vain_ends_as_every_process_does(anywhere: Command) -> None:
+    url = "postgresql://u:hush@127.0.0.1:1/n"
+
+    error = anywhere("migrate", code=75, DATABASE_URL=url, PENSTOCK_START_WAIT_SECONDS="1").stderr
+
+    assert error.startswith("The migration cannot start: DATABASE_URL: PostgreSQL at 127.0.0.1:1: ")
+    assert (error.count("\n"), "hush" in error) == (1, False)
+
+
+def test_an_impossible_setting_of_a_migration_is_told_in_one_line(anywhere: Command, database_url: str) -> None:
+    error = anywhere("migrate", code=2, DATABASE_URL=database_url, PENSTOCK_START_WAIT_SECONDS="abc").stderr
+
+    assert error.startswith("The migration cannot start: PENSTOCK_START_WAIT_SECONDS: ")
+    assert error.count("\n") == 1
+
+
 def test_without_a_database_nothing_is_guessed(anywhere: Command) -> None:
     assert "No database is known." in anywhere("migrate", code=2).stderr
 

@@ -1,6 +1,7 @@
 """A process that cannot work as it is told ends soon, with one line that names the setting, and a code that says so."""
 
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ from tests.services.local_processes import surroundings
 
 ALL: Final = ("api", "worker", "schedules", "deploy.flower", "jobs.migrations")
 API: Final = ("api",)
+FLOWER: Final = ("deploy.flower",)
+WORKER: Final = ("worker",)
 STORE: Final = ("api", "worker", "schedules", "jobs.migrations")
 TABLES: Final = ("api", "worker", "schedules")
 BROKER: Final = ("api", "worker", "schedules", "deploy.flower")
@@ -117,6 +120,30 @@ DSN: Final = {
     "an impossible value": Mistake(
         BROKER, "PENSTOCK_DOORBELL_WINDOW: .* greater than or equal to 1", environment={"PENSTOCK_DOORBELL_WINDOW": "0"}
     ),
+    "no address of an API": Mistake(
+        API, "PENSTOCK_API_HOST: 192.0.2.1 is no address", environment={"PENSTOCK_API_HOST": "192.0.2.1"}
+    ),
+    "no host of an API": Mistake(
+        API, f"PENSTOCK_API_HOST: {NOWHERE} is no address", environment={"PENSTOCK_API_HOST": NOWHERE}
+    ),
+    "no address of Flower": Mistake(
+        FLOWER, "FLOWER_ADDRESS: 192.0.2.1 is no address", environment={"FLOWER_ADDRESS": "192.0.2.1"}
+    ),
+    "no number for Flower": Mistake(
+        FLOWER, "FLOWER_MAX_TASKS: is no int; correct it", environment={"FLOWER_MAX_TASKS": "abc"}
+    ),
+    "no wait": Mistake(
+        STORE, "PENSTOCK_START_WAIT_SECONDS: Input should be", environment={"PENSTOCK_START_WAIT_SECONDS": "abc"}
+    ),
+    "no port of a mail server": Mistake(
+        WORKER, "PENSTOCK_SMTP_PORT: Input should be", environment={"PENSTOCK_SMTP_PORT": "99999"}
+    ),
+    "no certificates of a mail server": Mistake(
+        WORKER, "PENSTOCK_SMTP_CA_FILE: /nope cannot be read", environment={"PENSTOCK_SMTP_CA_FILE": "/nope"}
+    ),
+    "no certificates of web servers": Mistake(
+        WORKER, "PENSTOCK_HTTP_CA_FILE: /nope cannot be read", environment={"PENSTOCK_HTTP_CA_FILE": "/nope"}
+    ),
     "no certificates": Mistake(
         BROKER, "PENSTOCK_BROKER_CA_FILE: /no/ca cannot be read", environment={"PENSTOCK_BROKER_CA_FILE": "/no/ca"}
     ),
@@ -187,6 +214,15 @@ def test_what_is_wrong_by_itself_is_told(name: str) -> None:
     urls = {"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/n", "BROKER_URL": "redis://:hush@127.0.0.1:1/0"}
 
     check(DSN[name], urls)
+
+
+@pytest.mark.parametrize(("roles", "variable"), [(API, "PENSTOCK_API_PORT"), (FLOWER, "FLOWER_PORT")])
+def test_a_port_that_is_taken_is_told(roles: tuple[str, ...], variable: str) -> None:
+    urls = {"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/n", "BROKER_URL": "redis://:hush@127.0.0.1:1/0"}
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+
+        check(Mistake(roles, f"{variable}: 127.0.0.1:{port} is taken", environment={variable: str(port)}), urls)
 
 
 @pytest.mark.parametrize("name", SERVERS)
