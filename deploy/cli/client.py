@@ -141,7 +141,7 @@ class Api:
             if time.monotonic() + pause >= deadline:
                 raise trouble
             self._on_pause(trouble, pause)
-            time.sleep(pause)
+            time.sleep(pause)  # what the API asked for, or more each time: a crowd must not come back at once
         raise AssertionError("the pauses never end")
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:

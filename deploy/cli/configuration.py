@@ -58,7 +58,7 @@ READERS: Final[dict[type[Settings], tuple[Role, ...]]] = {
     FlowerSettings: (Role.FLOWER,),
     FailPointSettings: _PROCESSES,
     StartSettings: tuple(Role),
-    LogSettings: _PROCESSES,
+    LogSettings: (*_PROCESSES, Role.FLOWER),
     MetricsSettings: _PROCESSES,
     TraceSettings: (Role.API, Role.WORKER),
     ReportSettings: _PROCESSES,

@@ -51,7 +51,7 @@ def _start(home: Home) -> int:
             say(welcome(facts))
             say("\nIt runs in the background; `make stop` ends it.")
             return 0
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # another process's state, which tells nobody when it changes
     complain("\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:]))
     return 1
 
@@ -61,7 +61,7 @@ def _wait_for_flower(url: str) -> None:
     port = urlsplit(url).port or 0
     deadline = time.monotonic() + FLOWER_SECONDS
     while is_free(port) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # another process's state, which tells nobody when it changes
 
 
 def stop(home: Home) -> int:
@@ -82,6 +82,6 @@ def stop(home: Home) -> int:
     while home.holder() == pid or (began is not None and started_at(pid) == began):  # it lets go just before it ends
         if time.monotonic() > deadline:
             raise StackError(f"the supervisor (pid {pid}) has not stopped within {STOP_SECONDS:g} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # another process's state, which tells nobody when it changes
     say("Penstock has stopped.")
     return 0

@@ -97,7 +97,7 @@ class Child:
                 raise DidNotStart(f"{self.name} ended with {self.exit_code} while starting\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise DidNotStart(f"{self.name} did not answer within {seconds:g} s\n{self.tail()}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # another process's state, which tells nobody when it changes
 
     def send(self, number: signal.Signals) -> None:
         """Send `number` to the process if it runs."""

@@ -42,7 +42,7 @@ def end_leftovers(processes: Mapping[int, str], seconds: float) -> list[int]:
         _send(pid, signal.SIGTERM)
     deadline = time.monotonic() + seconds
     while any(started_at(pid) == processes[pid] for pid in left) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # another process's state, which tells nobody when it changes
     for pid in left:
         if started_at(pid) == processes[pid]:
             _send(pid, signal.SIGKILL)

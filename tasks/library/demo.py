@@ -62,7 +62,7 @@ def doze(job: JobContext, seconds: float) -> None:
     ends = time.monotonic() + seconds
     job.check()
     while (left := ends - time.monotonic()) > 0:
-        time.sleep(min(SLICE_SECONDS, left))
+        time.sleep(min(SLICE_SECONDS, left))  # to take time is this task's whole work
         job.check()
 
 

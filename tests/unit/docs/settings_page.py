@@ -18,10 +18,11 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
+from deploy.cli.configuration import READERS, Role
 from deploy.flower.settings import FlowerSettings
 from deploy.stack.home import ROOT
 from jobs.database import DatabaseSettings
-from jobs.environment import FILE_SUFFIX, variables
+from jobs.environment import FILE_SUFFIX, Settings, variables
 from jobs.failpoints import FailPointSettings
 from jobs.startup import StartSettings
 from jobs.telemetry.logs import LogSettings
@@ -35,23 +36,38 @@ from worker.settings import WorkerSettings
 
 PAGE: Final = ROOT / "docs" / "reference" / "settings.md"
 
-#: Settings class, and who reads it.
-CLASSES: Final = (
-    ("PostgreSQL", DatabaseSettings, "API, workers, beat, `penstock migrate`, `penstock keys`"),
-    ("Broker, tasks and queues", TaskSettings, "API, workers, beat"),
-    ("API", ApiSettings, "API"),
-    ("Workers", WorkerSettings, "workers"),
-    ("Beat", ScheduleSettings, "beat"),
-    ("Flower", FlowerSettings, "`penstock flower`"),
-    ("Fail-points", FailPointSettings, "API, workers, beat"),
-    ("Start", StartSettings, "API, workers, beat, `penstock flower`, `penstock migrate`"),
-    ("Logs", LogSettings, "API, workers, beat"),
-    ("Metrics", MetricsSettings, "API, workers, beat"),
-    ("Traces", TraceSettings, "API, workers"),
-    ("Error reports", ReportSettings, "API, workers, beat"),
-    ("`http.request`", HttpSettings, "workers"),
-    ("`email.send`", SmtpSettings, "workers"),
+_WHO: Final = {
+    Role.API: "API",
+    Role.WORKER: "workers",
+    Role.BEAT: "beat",
+    Role.FLOWER: "`penstock flower`",
+    Role.MIGRATE: "`penstock migrate`",
+}
+_TITLES: Final[tuple[tuple[str, type[Settings]], ...]] = (
+    ("PostgreSQL", DatabaseSettings),
+    ("Broker, tasks and queues", TaskSettings),
+    ("API", ApiSettings),
+    ("Workers", WorkerSettings),
+    ("Beat", ScheduleSettings),
+    ("Flower", FlowerSettings),
+    ("Fail-points", FailPointSettings),
+    ("Start", StartSettings),
+    ("Logs", LogSettings),
+    ("Metrics", MetricsSettings),
+    ("Traces", TraceSettings),
+    ("Error reports", ReportSettings),
+    ("`http.request`", HttpSettings),
+    ("`email.send`", SmtpSettings),
 )
+
+
+def _readers(settings: type[Settings]) -> str:
+    also = ["`penstock keys`"] if settings is DatabaseSettings else []
+    return ", ".join([*(_WHO[role] for role in READERS[settings]), *also])
+
+
+#: Title, settings class, and who reads it, as `penstock config` has it.
+CLASSES: Final = tuple((title, settings, _readers(settings)) for title, settings in _TITLES)
 
 #: What has no class of its own: name, default, meaning.
 STACK: Final = (
