@@ -27,7 +27,7 @@ ASSIGNED: Final = re.compile(
 )
 EXAMPLES: Final = frozenset({
     "...", "***", "80", "80#", "PASSWORD", "guest", "hu:sh", "hunter2",
-    "hush", "of-my-own", "p", "password", "secret", "sesame", "x",
+    "hush", "hush?hush", "of-my-own", "p", "password", "secret", "sesame", "x",
 })  # fmt: skip
 """What stands for a password in pages and tests, and is none. A new example takes one of these."""
 LEAST_BITS: Final = 3.6

@@ -42,7 +42,7 @@ def waiting(empty_url: str, tmp_path: Path) -> Iterator[Child]:
     shim = tmp_path / "penstock"
     shim.write_text(SHIM)
     shim.chmod(0o755)
-    (container,) = init_containers()
+    (container,) = those_that_wait()
     environment = surroundings(DATABASE_URL=empty_url, PATH=f"{tmp_path}:{os.environ['PATH']}")
     child = Child("schema", container["command"], environment=environment, log=tmp_path / "log", directory=tmp_path)
     child.start()
@@ -53,9 +53,10 @@ def waiting(empty_url: str, tmp_path: Path) -> Iterator[Child]:
         child.kill()
 
 
-def init_containers() -> list[Manifest]:
-    """Return those that differ."""
+def those_that_wait() -> list[Manifest]:
+    """Return the containers that wait for the schema, as far as they differ."""
     found = [one for name in OVERLAYS for pod in pods(name).values() for one in pod["spec"].get("initContainers", ())]
+    found = [one for one in found if "penstock migrate" in " ".join(one["command"])]
     return [one for at, one in enumerate(found) if one not in found[:at]]
 
 

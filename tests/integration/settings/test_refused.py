@@ -50,7 +50,7 @@ class Ended:
 
 def ends(modules: tuple[str, ...], environment: Mapping[str, str]) -> Iterator[tuple[str, Ended]]:
     """Start all of `modules` at once and yield how each of them ended."""
-    own = {"PENSTOCK_API_PORT": free_port(), "PENSTOCK_FLOWER_PASSWORD": "hush"}
+    own = {"PENSTOCK_API_PORT": free_port(), "FLOWER_PORT": free_port(), "PENSTOCK_FLOWER_PASSWORD": "hush"}
     started = {
         module: subprocess.Popen(
             [sys.executable, "-m", module],

@@ -106,6 +106,7 @@ def haystack(
             "SENTRY_DSN": sentry.dsn,
             "PENSTOCK_LOG_LEVEL": "debug",
             "PENSTOCK_WORKER_QUEUES": "default",
+            "PENSTOCK_SMTP_USERNAME": "somebody",
             "PENSTOCK_SMTP_PASSWORD": PASSWORD,
         }
         stack.enter_context(overhearing(valkey_server.url, found))
@@ -224,7 +225,7 @@ def test_no_secret_comes_out(part: str, haystack: Haystack) -> None:
     said = haystack.parts[part]
     secrets: list[str] = haystack.secrets  # type: ignore[attr-defined]  # as above
 
-    assert sum(map(len, said)) > 1_000, "something was said"
+    assert sum(map(len, said)) > 500, "something was said"
     assert len(secrets) >= 4
     for secret in secrets:
         assert [around for one in said for around in re.findall(b".{0,200}" + secret.encode() + b".{0,50}", one)] == []

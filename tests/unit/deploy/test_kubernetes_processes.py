@@ -203,12 +203,12 @@ def test_the_api_in_production_reads_from_a_replica_with_the_role_of_the_primary
     (made,) = [one for one in api["spec"]["initContainers"] if one["name"] == "replica"]
     place = environment("production", process(api))[REPLICA]
     source, target = tmp_path / "source", tmp_path / "target"
-    source.write_text("postgresql://penstock:pass@postgres-rw.penstock:5432/penstock")
+    source.write_text("postgresql://penstock:hush@postgres-rw.penstock:5432/penstock")
 
     script = made["command"][-1].replace("/run/secrets/penstock/database_url", str(source)).replace(place, str(target))
     subprocess.run([*made["command"][:-1], script], check=True, timeout=60)
 
-    assert target.read_text() == "postgresql://penstock:pass@postgres-ro.penstock:5432/penstock"
+    assert target.read_text() == "postgresql://penstock:hush@postgres-ro.penstock:5432/penstock"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert "postgres" in of("production", "Cluster"), "whose Services are postgres-rw and postgres-ro"
     assert REPLICA not in environment("small", process(pods("small")["api"]))
