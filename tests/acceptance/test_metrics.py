@@ -11,7 +11,7 @@ from tests.services.stack import Stack, eventually
 #: What the work below does not make happen, mostly trouble: it has a name there, and nothing was counted.
 UNLIKELY = {"requests_refused", "attempts_fenced", "messages_unreadable", "measures_dropped", "jobs_replayed"}
 UNLIKELY |= {"doorbells_failed", "doorbells_unconfirmed", "doorbells_idle", "doorbells_left", "consumer_restarts"}
-UNLIKELY |= {"pool_timeouts", "upkeep_failures"}
+UNLIKELY |= {"pool_timeouts", "upkeep_failures", "replica_reads"}
 
 
 def families(url: str) -> dict[str, Family]:
