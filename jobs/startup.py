@@ -88,8 +88,6 @@ def wait_for(looks: Sequence[Look], seconds: float) -> None:
     Raises the first `ConfigurationError` of any look, and `Unavailable` when the process is `seconds` old. A look that
     hangs does not hold this up. SIGTERM and SIGINT end the process quietly meanwhile.
     """
-    if seconds > LONG_SECONDS:
-        log.info("start_waits", needs=[look.where for look in looks], seconds=seconds)
     deadline = max(_BEGAN + seconds, time.monotonic() + LEAST_SECONDS)
     heard: queue.Queue[tuple[Look, PenstockError | None]] = queue.Queue()
     last: dict[Look, Unavailable] = {}
@@ -97,6 +95,8 @@ def wait_for(looks: Sequence[Look], seconds: float) -> None:
         arguments = (look, heard, last, deadline)
         threading.Thread(target=_keep_looking, args=arguments, name="start-look", daemon=True).start()
     with _leaving_quietly():
+        if seconds > LONG_SECONDS:
+            log.info("start_waits", needs=[look.where for look in looks], seconds=seconds)
         missing = _missing(set(looks), heard, deadline)
     for look in missing:
         if not look.is_optional:

@@ -113,6 +113,8 @@ class OwnJob:
             return  # not knowing is no reason to stop: the lease decides
         self._fenced = not held
         self._cancelled = bool(held and held[0].cancel_requested)
+        if self._cancelled:
+            log.info("cancel_seen")  # the task may end before the worker looks
 
     def _tell(self) -> None:
         report, self._unsaid = self._unsaid, None
