@@ -1,9 +1,13 @@
-"""Who may do what to a table, carried over to another one that stands in for it or holds a part of its rows."""
+"""Whose a table is and who may do what to it, carried over to another that stands in for it or has some of its rows."""
 
 from typing import Final
 
 from sqlalchemy import Connection, text
 
+_OWNER: Final = """
+    SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = CAST(:source AS regclass)
+    AND relowner <> (SELECT relowner FROM pg_class WHERE oid = CAST(:target AS regclass))
+"""
 _GIVEN: Final = """
     SELECT privilege_type, quote_ident(attname) AS column, is_grantable,
            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role
@@ -16,12 +20,15 @@ _GIVEN: Final = """
 """
 
 
-def copy_grants(connection: Connection, source: str, target: str) -> None:
-    """Let everybody but the owner do to the table `target` what they may do to `source`, and nothing else.
+def copy_rights(connection: Connection, source: str, target: str) -> None:
+    """Let the table `target` belong to whom `source` does, and others do to it what they may do to `source`, no more.
 
-    A new table has the owner's default privileges and no other: without this, who is not the owner is locked out of
-    it. Both have the same columns. PostgreSQL, "Privileges" and `aclexplode`.
+    A new table belongs to who made it, a superuser perhaps, and has that role's default privileges: without this
+    everybody else is locked out, the owner of `source` too. Both have the same columns. PostgreSQL, "Privileges",
+    `aclexplode` and `ALTER TABLE`.
     """
+    if owner := connection.execute(text(_OWNER), {"source": source, "target": target}).scalar():
+        connection.exec_driver_sql(f"ALTER TABLE {target} OWNER TO {owner}")
     for role in sorted({one.role for one in connection.execute(text(_GIVEN), {"of": target})}):
         connection.exec_driver_sql(f"REVOKE ALL ON {target} FROM {role} CASCADE")
     for one in connection.execute(text(_GIVEN), {"of": source}).all():

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from jobs.database import transaction
-from jobs.grants import copy_grants
+from jobs.grants import copy_rights
 from jobs.model import JobId, id_before
 from jobs.tables import attempts, events, job_logs, jobs
 
@@ -157,7 +157,7 @@ def _make(connection: Connection, history: Table, month: Part) -> int:
     name = f"{history.name}_{month.name}"
     # Made first and attached then: to create it in its place would lock out everybody who writes.
     connection.execute(text(f"CREATE TABLE {name} (LIKE {history.name} INCLUDING ALL)"))
-    copy_grants(connection, history.name, name)  # a dump reads each partition by its own name
+    copy_rights(connection, history.name, name)  # a dump reads each partition by its own name
     bounds = f"FROM ('{month.begins}') TO ('{month.ends}')"
     connection.execute(text(f"ALTER TABLE {history.name} ATTACH PARTITION {name} FOR VALUES {bounds}"))
     return 1

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from jobs.grants import copy_grants
+from jobs.grants import copy_rights
 
 revision = "0007"
 down_revision = "0006"
@@ -57,9 +57,9 @@ def _split(table: str, bound: UUID) -> None:
     op.execute(f"ALTER TABLE {table} ATTACH PARTITION {first} FOR VALUES FROM (MINVALUE) TO ('{bound}')")
     op.execute(f"ALTER TABLE {first} DROP CONSTRAINT {first}_bound")
     op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
-    # Whoever was let in by a GRANT stays in: a role other than the owner's reads, writes and prunes as before.
+    # Whose it was and who was let in by a GRANT stays in, whoever migrates: all read, write and prune as before.
     for made in (table, f"{table}_default"):
-        copy_grants(op.get_bind(), first, made)
+        copy_rights(op.get_bind(), first, made)
 
 
 def _bound(table: str) -> UUID:
@@ -135,7 +135,7 @@ def downgrade() -> None:
             if leaf != first:
                 op.execute(f"INSERT INTO {first} SELECT * FROM {leaf}")  # noqa: S608 - names from the catalogue
                 op.execute(f"DROP TABLE {leaf}")
-        copy_grants(op.get_bind(), table, first)
+        copy_rights(op.get_bind(), table, first)
         op.execute(f"DROP TABLE {table}")
         op.rename_table(first, table)
         op.execute(f"ALTER TABLE {table} RENAME CONSTRAINT {first}_pkey TO {table}_pkey")
