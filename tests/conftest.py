@@ -16,6 +16,8 @@ UNTRACED = (
     "acceptance/test_flower", "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus",
     "acceptance/test_rolling",
 )  # fmt: skip
+LAST_LINES = 60
+"""Of a failure that did not last."""
 RINGS = {"unit", "integration", "conformance", "acceptance", "chaos", "drill"}
 
 
@@ -32,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PieceScheduling | None:
     """Have several testers share the run by pieces, with `--dist loadgroup`."""
     return PieceScheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell of each test that was run once more why it had failed: a second run that passes hides it otherwise."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"failed at first: {report.nodeid}", sep="-")
+        terminalreporter.write_line("\n".join(report.longreprtext.splitlines()[-LAST_LINES:]))
 
 
 @pytest.fixture(scope="module", autouse=True)
