@@ -1,10 +1,13 @@
 """The gateway as it ships, as a real nginx in front of a real API and Flower, with TLS by a private authority."""
 
 import json
+import re
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -206,6 +209,62 @@ def test_a_service_that_is_away_is_told_as_a_problem_and_found_again_when_it_is_
         site.names.known["grafana"] = known
 
     eventually(lambda: client.get("/grafana/status?code=200").status_code == 200, 30, "it is back")
+
+
+def test_what_a_slow_client_does_not_take_is_kept_nowhere(gateway: Gateway, client: httpx.Client) -> None:
+    with client.stream("GET", "/grafana/huge") as answer:
+        for _ in zip(range(200), answer.iter_bytes(), strict=False):
+            assert open_files(gateway, gateway.folder / "proxy") == []
+
+
+def workers(gateway: Gateway) -> list[Path]:
+    pid = gateway.child.pid
+    return [Path("/proc", child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def open_files(gateway: Gateway, folder: Path) -> list[Path]:
+    """Return what the gateway's processes hold open below a folder; nginx unlinks its temporary files at once."""
+    opened = []
+    for one in (one for worker in workers(gateway) for one in (worker / "fd").iterdir()):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            opened.append(one.readlink())
+    return [path for path in opened if path.is_relative_to(folder)]
+
+
+def test_a_body_that_there_is_no_room_for_is_told_as_a_problem(site: Site, tmp_path: Path) -> None:
+    with serving(site.gateway(tmp_path)) as gateway, gateway.client() as client:
+        shutil.rmtree(tmp_path / "client-body")
+
+        refused = client.post("/api/v1/jobs/batch", content=b" " * 2**20)
+
+    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+    assert refused.headers["retry-after"] == "2"
+    assert "no room" in refused.json()["detail"]
+
+
+def test_an_error_of_a_service_is_passed_on_as_it_is(client: httpx.Client) -> None:
+    assert client.get("/grafana/status?code=500").status_code == 500
+
+
+def test_it_has_few_processes_and_files_for_all_the_connections_that_each_may_hold(gateway: Gateway) -> None:
+    limits = [(worker / "limits").read_text() for worker in workers(gateway)]
+    files = [int(soft) for limit in limits for soft in re.findall(r"Max open files +(\d+)", limit)]
+    (connections,) = re.findall(r"worker_connections (\d+);", CONFIG.read_text())
+
+    assert len(files) == 2, "on a machine of any size"
+    assert min(files) >= 2 * int(connections), "one from the client and one to the service"
+
+
+def test_it_ends_what_waits_before_the_engine_ends_everything(site: Site, tmp_path: Path) -> None:
+    gateway = site.gateway(tmp_path)
+    with serving(gateway), gateway.client() as client, ThreadPoolExecutor(1) as aside:
+        waiting = aside.submit(client.get, "/grafana/silence?ends", timeout=120)
+        eventually(lambda: site.grafana.requests[-1].path.endswith("?ends"), 30, "somebody waits for an answer")
+        gateway.child.send(signal.SIGQUIT)  # the image's STOPSIGNAL
+
+        assert gateway.child.wait(60), "minutes before the service had to answer"
+        assert gateway.child.exit_code == 0
+        assert isinstance(waiting.exception(), httpx.TransportError)
 
 
 def test_each_request_is_one_line_of_json_without_its_query(client: httpx.Client, gateway: Gateway) -> None:
