@@ -146,6 +146,24 @@ def test_every_service_is_bounded_restarted_logged_in_bounds_and_without_privile
     assert name in ONCE or service["healthcheck"]["retries"] > 0
 
 
+@every_service
+def test_what_a_service_may_write_to_its_memory_leaves_room_for_itself(name: str) -> None:
+    service = services()[name]
+    written = [size(mount.partition(":size=")[2]) for mount in service.get("tmpfs", ())]
+
+    assert sum(written) <= size(service["deploy"]["resources"]["limits"]["memory"]) / 2, "engines count it as memory"
+
+
+def test_how_many_workers_there_are_is_kept_for_the_next_start() -> None:
+    workers = {name: one for name, one in services().items() if one.get("command") == ["worker"]}
+
+    assert {name: one["deploy"]["replicas"] for name, one in workers.items()} == {
+        "worker": "${WORKERS:-1}",
+        "worker-critical": "${WORKERS_CRITICAL:-1}",
+        "worker-bulk": "${WORKERS_BULK:-1}",
+    }
+
+
 def size(text: str) -> int:
     return int(text[:-1]) * UNITS[text[-1]]
 

@@ -28,6 +28,9 @@ OWN: Final = {
     "IMAGE_TAG": ("", "The release that runs"),
     "PROMETHEUS_RETENTION_SIZE": ("", "Prometheus forgets the oldest when its data is larger than this"),
     "SECRETS_FOLDER": ("", "The folder of the secrets' files"),
+    "WORKERS": ("", "Workers of the queue default"),
+    "WORKERS_BULK": ("", "Workers of the queue bulk"),
+    "WORKERS_CRITICAL": ("", "Workers of the queue critical"),
 }
 
 #: Settings that a file which is mounted as it is names too, and which file that is.
