@@ -6,7 +6,7 @@ running under that very number. All instants come from the database's clock.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -214,6 +215,13 @@ def look(connection: Connection, held: Sequence[tuple[JobId, int]]) -> list[Held
     """Tell which of these attempts still hold their job, and write nothing."""
     rows = connection.execute(_LOOK, {"ids": [job for job, _ in held], "numbers": [number for _, number in held]})
     return [Held(*row) for row in rows]
+
+
+def begun(connection: Connection, which: Sequence[tuple[JobId, int]]) -> dict[tuple[JobId, int], datetime]:
+    """Return when these attempts began, those of them that are kept."""
+    asked = tuple_(attempts.c.job_id, attempts.c.number).in_(which)
+    rows = connection.execute(select(attempts.c.job_id, attempts.c.number, attempts.c.started_at).where(asked))
+    return {(job_id, number): at for job_id, number, at in rows}
 
 
 def progress(connection: Connection, job_id: JobId, number: int, report: Mapping[str, Any]) -> bool:

@@ -1,12 +1,16 @@
 """Beat's composition root."""
 
+import atexit
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from celery import Celery, signals
+from sqlalchemy import Engine
 
 from jobs import failpoints, registry
 from jobs.database import DatabaseSettings, open_engine
-from jobs.telemetry import logs, reports
+from jobs.model import Taken
+from jobs.telemetry import logs, reports, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import instruments_of
 from jobs.telemetry.monitor import serve
@@ -48,7 +52,7 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
         readiness=readiness,
     )
     shared: Any = {"engine": engine, "settings": chosen, "instruments": instruments, "readiness": readiness}
-    upkeep = Upkeep(ringing=ringing, **shared)
+    upkeep = Upkeep(ringing=ringing, on_lost=_tracer_of_lost(engine), **shared)
     monitors = reports.part("schedules.check_ins", reports.ReportSettings())
     check_in = monitors.check_in if monitors else None
     firing = Firing(check_in=check_in, **shared)
@@ -68,6 +72,17 @@ def compose(app: Celery, chosen: ScheduleSettings, tasks: TaskSettings, database
             serve(chosen.beat_metrics_host, chosen.beat_metrics_port, instruments.registry, readiness.look)
 
     return pulse
+
+
+def _tracer_of_lost(engine: Engine) -> Callable[[Sequence[Taken]], None]:
+    """Return what gives lost attempts their spans, where traces are on."""
+    traced = traces.part("schedules.traced", traces.TraceSettings())
+    if traced is None:
+        return lambda _: None
+    lost = traced.Lost(engine)
+    atexit.register(lost.close)  # Celery, which may run this beat for others, tells nobody of its end
+    tell: Callable[[Sequence[Taken]], None] = lost.tell
+    return tell
 
 
 def pulse_of(app: Celery) -> Pulse:

@@ -5,7 +5,7 @@ Any number of processes may run it at once. None waits for another: each step ta
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -53,8 +53,9 @@ class Upkeep:
         instruments: Instruments,
         clock: Callable[[], float] = time.monotonic,
         readiness: Readiness | None = None,
+        on_lost: Callable[[Sequence[Taken]], None] = lambda _: None,
     ) -> None:
-        """Nothing runs before `round`; `ringing` is the end of it."""
+        """Nothing runs before `round`; `ringing` is the end of it. `on_lost` hears of the attempts that were lost."""
         self._engine = engine
         self._ringing = ringing
         self._settings = settings
@@ -63,6 +64,7 @@ class Upkeep:
         self._last: dict[str, float] = {}
         self._rescues_from = -math.inf
         self._readiness = readiness or Readiness()
+        self._heard: Final = {"rescue": on_lost}
         self._failed: list[str] = []
         """The steps that failed in this round."""
         self._failing: set[str] = set()
@@ -130,6 +132,8 @@ class Upkeep:
             taken = commit(self._engine, name, do)
             tell(self._instruments, name, len(taken))
             tell_each(name, taken)
+            if taken and name in self._heard:
+                self._heard[name](taken)
         return len(taken) == upkeep.BATCH
 
     def _add_up(self) -> bool:

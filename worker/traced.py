@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from jobs.model import Attempt
-from jobs.telemetry.otel import Tracing, chosen, context_of, ids_of, link_to, traceparent_of
+from jobs.telemetry.otel import Tracing, attempt_span, traceparent_of
 from worker.execution import Ending, How
 
 _VERBS: Final = frozenset(
@@ -94,18 +94,8 @@ def killed(one: Attempt, ending: Ending) -> None:
 
 
 def _span_of(one: Attempt, began: int | None = None) -> Span:
-    links = [link_to(one.job_id, one.number - 1, one.traceparent)] if one.number > 1 else []
-    facts: dict[str, Any] = {
-        "penstock.job.id": str(one.job_id),
-        "penstock.attempt": one.number,
-        "penstock.task": one.task,
-        "penstock.queue": one.queue,
-        "penstock.tenant": one.tenant,
-        "penstock.wait_seconds": (one.started_at - one.run_at).total_seconds(),
-    }
-    start = _tracing().tracer.start_span
-    with chosen(ids_of(one.job_id, one.number, one.traceparent)):
-        return start(f"run {one.task}", context_of(one.traceparent), SpanKind.CONSUMER, facts, links, began)
+    waited = (one.started_at - one.run_at).total_seconds()
+    return attempt_span(_tracing(), one, {"penstock.wait_seconds": waited}, began)
 
 
 def _tell_end(span: Span, ending: Ending) -> None:

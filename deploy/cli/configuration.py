@@ -60,7 +60,7 @@ READERS: Final[dict[type[Settings], tuple[Role, ...]]] = {
     StartSettings: tuple(Role),
     LogSettings: (*_PROCESSES, Role.FLOWER),
     MetricsSettings: _PROCESSES,
-    TraceSettings: (Role.API, Role.WORKER),
+    TraceSettings: _PROCESSES,
     ReportSettings: _PROCESSES,
     HttpSettings: (Role.WORKER,),
     SmtpSettings: (Role.WORKER,),

@@ -9,10 +9,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from opentelemetry import trace
@@ -22,10 +22,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import Link, Span, SpanContext, TraceFlags, Tracer
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceFlags, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from jobs.model import JobId
+from jobs.model import Attempt, JobId, Taken
 from jobs.release import release_version
 
 log = structlog.get_logger()
@@ -127,6 +127,22 @@ def link_to(job_id: JobId, number: int, traceparent: str | None) -> Link:
     """Return a link to the span of an attempt."""
     flags = trace.get_current_span(context_of(traceparent)).get_span_context().trace_flags
     return Link(SpanContext(*ids_of(job_id, number, traceparent), is_remote=True, trace_flags=TraceFlags(flags)))
+
+
+def attempt_span(tracing: Tracing, one: Attempt | Taken, facts: Mapping[str, Any], began: int | None = None) -> Span:
+    """Return the span of an attempt, which begins now or began then, in nanoseconds since 1970; the caller ends it."""
+    links = [link_to(one.job_id, one.number - 1, one.traceparent)] if one.number > 1 else []
+    told: dict[str, Any] = {
+        "penstock.job.id": str(one.job_id),
+        "penstock.attempt": one.number,
+        "penstock.task": one.task,
+        "penstock.queue": one.queue,
+        "penstock.tenant": one.tenant,
+        **facts,
+    }
+    start = tracing.tracer.start_span
+    with chosen(ids_of(one.job_id, one.number, one.traceparent)):
+        return start(f"run {one.task}", context_of(one.traceparent), SpanKind.CONSUMER, told, links, began)
 
 
 @contextmanager

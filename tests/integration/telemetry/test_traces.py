@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import pytest
 
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
+from jobs import attempts, intake
+from tests.factories import new_job, submission
 from tests.services.api_process import ApiProcess, new_key, own_database
 from tests.services.collector import Collector, Told, collecting
 from tests.services.databases import connect_to
-from tests.services.processes import all_processes
+from tests.services.processes import Processes, all_processes
 from tests.services.stack import eventually
 
 CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736"
 UNSAMPLED = "11112222333344445555666677778888"
 CRASHED = "33334444555566667777888899990000"
+LEFT = "55556666777788889999000011112222"
 OVERDUE = "aaaabbbbccccddddeeeeffff00001111"
 SPAN = "00f067aa0ba902b7"
 CANARY = "canary-8d1f"
@@ -115,7 +119,7 @@ def killed(
     template_database: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Episode]:
-    """An attempt that a hard time limit ends, and one whose process dies of it; another process then does that job."""
+    """Attempts that a hard time limit ends, that take their process with them, and whose whole worker is gone."""
     home = tmp_path_factory.mktemp("killed")
     with collecting() as collector, own_database(postgres_server, template_database) as database_url:
         made = Episode(collector)
@@ -127,7 +131,18 @@ def killed(
                 job_id = running.client.post("/jobs", json=wish, headers=headers).json()["id"]
                 made.ids[trace] = job_id
                 eventually(lambda: _state(running.client, job_id) == state, 60, f"the job has {state}")  # noqa: B023 - asked at once
+            _leave(made, running)
         yield made
+
+
+def _leave(made: Episode, running: Processes) -> None:
+    """Have a worker begin an attempt and be gone; another one then does the job."""
+    left = new_job(traceparent=f"00-{LEFT}-{SPAN}-01")
+    made.ids[LEFT] = str(left.id)
+    with running.engine.begin() as connection:
+        intake.accept(connection, [submission(left)])
+        attempts.start(connection, [left.id], worker="gone", lease=timedelta(seconds=-1))
+    _finished(running.client, made.ids[LEFT])
 
 
 def test_an_attempt_whose_process_died_has_a_span_and_the_next_is_linked_to_it(killed: Episode) -> None:
@@ -139,6 +154,16 @@ def test_an_attempt_whose_process_died_has_a_span_and_the_next_is_linked_to_it(k
     assert (first.failed, first.status, first.facts["penstock.ended"]) == (True, "WorkerLost", "lost")
     assert second.links == [(CRASHED, first.id)]
     assert not second.failed
+
+
+def test_an_attempt_that_was_lost_with_its_whole_worker_has_a_span(killed: Episode) -> None:
+    runs = killed.named(LEFT, "run demo.noop")
+    lost, done = sorted(runs, key=lambda one: one.facts["penstock.attempt"])
+
+    assert (lost.service, lost.parent, lost.kind) == ("penstock-beat", SPAN, "SPAN_KIND_CONSUMER")
+    assert (lost.failed, lost.status, lost.facts["penstock.ended"]) == (True, "WorkerLost", "lost")
+    assert lost.facts["penstock.job.id"] == killed.ids[LEFT]
+    assert (done.service, done.links) == ("penstock-worker", [(LEFT, lost.id)])
 
 
 def test_an_attempt_that_a_hard_time_limit_ended_has_a_span(killed: Episode) -> None:

@@ -174,7 +174,7 @@ def test_traces_and_reports_go_out_where_an_overlay_asks_for_it_and_no_further()
         return any(_is(peer, target) for rule in rules for peer in rule["to"])
 
     assert set(added) == {"to-collector", "to-sentry"}
-    assert {role for role in PORTS if goes(role, COLLECTOR, 4318)} == {"api", "worker"}
+    assert {role for role in PORTS if goes(role, COLLECTOR, 4318)} == {"api", "beat", "worker"}
     assert {role for role in PORTS if goes(role, WORLD, 443)} == {"api", "beat"}
     assert not any(goes(role, target, 443) for role in PORTS for target in (COLLECTOR, STRANGER, ELSEWHERE, CACHE))
     assert not any(goes(role, WORLD, 4318) for role in PORTS)

@@ -23,13 +23,13 @@ def test_a_process_without_traces_loads_nothing_of_them() -> None:
     assert told.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["api.traced", "worker.traced"])
+@pytest.mark.parametrize("module", ["api.traced", "worker.traced", "schedules.traced"])
 @pytest.mark.parametrize("endpoint", [None, ""])
 def test_without_an_address_there_are_no_traces(module: str, endpoint: str | None) -> None:
     assert traces.part(module, TraceSettings(otlp_endpoint=endpoint)) is None
 
 
-@pytest.mark.parametrize("module", ["api.traced", "worker.traced"])
+@pytest.mark.parametrize("module", ["api.traced", "worker.traced", "schedules.traced"])
 def test_an_extra_that_is_not_installed_is_told_and_breaks_nothing(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
