@@ -174,6 +174,15 @@ def test_what_needs_the_schema_waits_for_it_and_only_the_job_brings_it(name: str
     assert process(pods(name)["migrate"])["args"] == ["migrate"]
 
 
+@every_overlay
+def test_a_setting_can_be_changed_although_a_job_cannot(name: str) -> None:
+    job = of(name, "Job")["migrate"]["spec"]
+    (source,) = process(job["template"])["envFrom"]
+    assert source["configMapRef"]["name"] == "settings", "whose name changes with what it holds"
+
+    assert 60 <= job["ttlSecondsAfterFinished"] <= 600, "time to see how it ended, and no more"
+
+
 def waits(template: Manifest) -> bool:
     commands = [" ".join(one["command"]) for one in template["spec"].get("initContainers", ())]
     return any("until penstock migrate --check" in command for command in commands)
