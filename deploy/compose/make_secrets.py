@@ -8,6 +8,7 @@ others; the files in it are not, because an engine mounts them as they are for a
 
 import base64
 import hashlib
+import ipaddress
 import json
 import os
 import secrets
@@ -21,6 +22,7 @@ ROOT = HERE.parents[1]
 RANDOM = ("postgres_password", "rabbitmq_password", "valkey_password", "flower_password", "grafana_password")
 FROM_OTHERS = ("pager_token", "mail_password")
 """What somebody else gives you; until then a random one holds its place."""
+CERTIFICATE = ("gateway_certificate", "gateway_key")
 
 
 def main(folder: Path, host: str) -> list[str]:
@@ -29,9 +31,9 @@ def main(folder: Path, host: str) -> list[str]:
     made = [name for name in (*RANDOM, *FROM_OTHERS) if write(folder / name, secrets.token_hex(24))]
     known = {name: (folder / name).read_text().strip() for name in RANDOM}
     made += [name for name, text in derived(known).items() if write(folder / name, text)]
-    if not (folder / "gateway_certificate").exists() and shutil.which("openssl"):
+    if not any((folder / name).exists() for name in CERTIFICATE) and shutil.which("openssl"):
         make_certificate(folder, host)
-        made += ["gateway_certificate", "gateway_key"]
+        made += CERTIFICATE
     return made
 
 
@@ -85,11 +87,20 @@ def write(file: Path, text: str) -> bool:
 def make_certificate(folder: Path, host: str) -> None:
     """Make a certificate that nobody trusts yet, for a first look; put your own in its place."""
     files = ["-keyout", str(folder / "gateway_key"), "-out", str(folder / "gateway_certificate")]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90"]
-    names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
-    subprocess.run(["openssl", "req", "-x509", *kind, *names, *files], check=True, capture_output=True)
-    for name in ("gateway_key", "gateway_certificate"):
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90"]
+    names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName={kind_of(host)}:{host}"]
+    subprocess.run(["openssl", "req", "-x509", *key, *names, *files], check=True, capture_output=True)
+    for name in CERTIFICATE:
         (folder / name).chmod(0o444)
+
+
+def kind_of(host: str) -> str:
+    """Return what a certificate calls a host of that kind: clients look for an address under no other (RFC 6125)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "DNS"
+    return "IP"
 
 
 def command(host: str) -> None:
@@ -97,7 +108,7 @@ def command(host: str) -> None:
     folder = chosen()
     for name in main(folder, host):
         print(f"made {folder / name}")
-    missing = [name for name in ("gateway_certificate", "gateway_key") if not (folder / name).exists()]
+    missing = [name for name in CERTIFICATE if not (folder / name).exists()]
     if missing:
         sys.exit(f"not made: {' and '.join(missing)}. Install openssl and run this again, or put yours into {folder}")
 

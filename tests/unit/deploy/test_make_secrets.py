@@ -82,6 +82,26 @@ def test_the_definitions_hold_the_passwords_hash_and_not_the_password(made: Path
     assert password not in text
 
 
+@pytest.mark.parametrize(
+    ("host", "named"), [("penstock.example.com", "DNS:penstock.example.com"), ("192.0.2.7", "IP Address:192.0.2.7")]
+)
+def test_the_certificate_names_the_host_as_clients_look_for_it(tmp_path: Path, host: str, named: str) -> None:
+    make_secrets.main(tmp_path, host)
+
+    command = ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", tmp_path / "gateway_certificate"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert named in told
+
+
+def test_a_key_of_your_own_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "gateway_key").write_text("my own\n")
+
+    made = make_secrets.main(tmp_path, "localhost")
+
+    assert "gateway_certificate" not in made
+    assert read(tmp_path, "gateway_key") == "my own"
+
+
 def run(script: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     surroundings = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(
