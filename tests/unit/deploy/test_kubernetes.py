@@ -33,10 +33,10 @@ from tests.unit.docs.pages import blocks
 
 RELEASES: Final = ("1.34", "1.37")
 """Of Kubernetes: the oldest and the newest that the manifests are held to."""
-GROUPS: Final = ("keda.sh", "monitoring.coreos.com", "cnpg.io", "rabbitmq.com")
+GROUPS: Final = ("keda.sh", "monitoring.coreos.com", "cnpg.io", "rabbitmq.com", "cert-manager.io")
 FIELDS: Final = yaml.safe_load((Path(__file__).parent / "custom_resources.yml").read_text())
 #: Secrets that an operator makes, and those that a person makes as the how-to says.
-BY_OPERATORS: Final = {"postgres-app", "postgres-ca", "rabbitmq-default-user"}
+BY_OPERATORS: Final = {"postgres-app", "postgres-ca", "rabbitmq-default-user", "rabbitmq-tls"}
 BY_PEOPLE: Final = {"flower", "penstock-tls", "backup-store"}
 #: What an overlay of somebody's own may add.
 OPTIONAL: Final = {FOLDER / "telemetry"}
@@ -271,7 +271,8 @@ def test_every_secret_is_made_by_an_operator_or_by_a_command_of_the_how_to(name:
     assert not of(name, "Secret"), "a secret in a manifest is none"
     if name == "production":
         (database,), (broker,) = of(name, "Cluster"), of(name, "RabbitmqCluster")
-        assert {f"{database}-app", f"{database}-ca", f"{broker}-default-user"} == BY_OPERATORS
+        made = {one["spec"]["secretName"] for one in of(name, "Certificate").values() if "isCA" not in one["spec"]}
+        assert {f"{database}-app", f"{database}-ca", f"{broker}-default-user"} | made == BY_OPERATORS
 
 
 @every_overlay

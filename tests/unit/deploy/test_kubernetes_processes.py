@@ -347,6 +347,9 @@ def test_production_asks_for_certificates_and_keeps_doorbells_and_commits_on_sev
     database = of("production", "Cluster")["postgres"]["spec"]
 
     assert (told["PGSSLMODE"], told["PENSTOCK_RABBITMQ_QUEUES"]) == ("verify-full", "quorum")
+    for template in pods("production").values():
+        broker = environment("production", process(template))
+        assert ("PENSTOCK_BROKER_CA_FILE" in broker) == ("PENSTOCK_BROKER_URL_FILE" in broker)
     assert of("production", "RabbitmqCluster")["rabbitmq"]["spec"]["replicas"] == 3
     assert database["instances"] == 3
     assert database["postgresql"]["synchronous"] == {"method": "any", "number": 1, "dataDurability": "required"}
@@ -354,6 +357,18 @@ def test_production_asks_for_certificates_and_keeps_doorbells_and_commits_on_sev
     assert backup["cluster"]["name"] in of("production", "Cluster")
     assert database["plugins"][0]["name"] == backup["pluginConfiguration"]["name"]
     assert database["plugins"][0]["parameters"]["barmanObjectName"] in of("production", "ObjectStore")
+
+
+def test_the_certificate_of_the_broker_is_for_the_host_that_its_operator_names() -> None:
+    (broker,) = of("production", "RabbitmqCluster").values()
+    shown = of("production", "Certificate")["rabbitmq"]["spec"]
+    authority = of("production", "Issuer")[shown["issuerRef"]["name"]]["spec"]["ca"]["secretName"]
+    (root,) = [one["spec"] for one in of("production", "Certificate").values() if one["spec"].get("isCA")]
+
+    assert broker["spec"]["tls"]["secretName"] == shown["secretName"]
+    assert shown["dnsNames"] == [f"{broker['metadata']['name']}.{broker['metadata']['namespace']}.svc"]
+    assert root["secretName"] == authority
+    assert root["issuerRef"]["name"] in of("production", "Issuer")
 
 
 def test_small_needs_no_operator() -> None:

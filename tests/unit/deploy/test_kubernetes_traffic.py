@@ -130,12 +130,13 @@ def test_a_process_finds_names_and_reaches_the_stores_that_it_is_told_of(name: s
     assert not may(name, pod(role), CACHE, 80)
     postgres, broker = (POSTGRES, RABBITMQ) if name == "production" else (ELSEWHERE, ELSEWHERE)
     assert may(name, pod(role), postgres, 5432) == ("PENSTOCK_DATABASE_URL_FILE" in told)
-    assert may(name, pod(role), broker, 5672) == ("PENSTOCK_BROKER_URL_FILE" in told)
+    assert may(name, pod(role), broker, 5671) == ("PENSTOCK_BROKER_URL_FILE" in told)
 
 
 def test_in_small_the_stores_may_be_anywhere_and_in_production_only_here() -> None:
     assert [may(name, pod("api"), ELSEWHERE, 5432) for name in ("small", "production")] == [True, False]
     assert [may(name, pod("api"), ELSEWHERE, 5672) for name in ("small", "production")] == [True, False]
+    assert not may("production", pod("api"), RABBITMQ, 5672), "without TLS nobody speaks to it"
 
 
 def test_the_nodes_of_the_stores_reach_each_other_and_their_operators_reach_them() -> None:
