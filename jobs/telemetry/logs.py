@@ -76,7 +76,7 @@ def configure(settings: LogSettings, *, role: str) -> None:
     last: list[Any] = (
         [_with_traceback, structlog.dev.ConsoleRenderer()]
         if readable
-        else [_with_traceback, structlog.processors.JSONRenderer(serializer=_as_json)]
+        else [_with_traceback, structlog.processors.JSONRenderer(serializer=as_json)]
     )
     output = Output(sys.stderr)
     # Our own lines skip the standard library: its records and handlers cost more than the rest of the line.
@@ -121,14 +121,15 @@ def info_each(event: str, lines: Sequence[Mapping[str, Any]]) -> None:
     shared: MutableMapping[str, Any] = {"event": event}
     for process in config["processors"][:-1]:
         shared = process(None, "info", shared)
-    config["logger_factory"]().msg("\n".join(_as_json({**line, **shared}) for line in lines))
+    config["logger_factory"]().msg("\n".join(as_json({**line, **shared}) for line in lines))
 
 
 def _writes_json(processors: Sequence[Any]) -> bool:
     return bool(processors) and isinstance(processors[-1], structlog.processors.JSONRenderer)
 
 
-def _as_json(line: Any, **_: Any) -> str:
+def as_json(line: Any, **_: Any) -> str:
+    """Return a line of the log as it is written."""
     return pydantic_core.to_json(line, fallback=repr).decode()
 
 

@@ -13,6 +13,9 @@ from jobs.telemetry.metrics import Instruments
 class WatchedPool(QueuePool):
     """SQLAlchemy's pool, which counts for those who `watch` it."""
 
+    # By the name of our module SQLAlchemy would tell of every pool that is given up: its own are silent about that.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.WatchedPool"
+
     used: Any = None
     waits: Any = None
     timeouts: Any = None

@@ -1,7 +1,6 @@
 """What code prints, as lines of the log: the reader of a log of JSON must not stumble over a task's `print`."""
 
 import io
-import json
 import os
 import sys
 import threading
@@ -74,10 +73,10 @@ class Printed(io.TextIOBase):
 
 def say_at_once(text: str, *_: Any) -> None:
     """Write a line from where a signal was caught: the log has a lock that the interrupted code may hold."""
-    now = datetime.now(UTC).isoformat()
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     facts = {"stream": "stdout", "text": text[:LONGEST], "event": "printed", "level": "info", "timestamp": now}
     with suppress(OSError):
-        os.write(_STDERR, json.dumps(facts | {"role": "worker", "pid": os.getpid()}).encode() + b"\n")
+        os.write(_STDERR, f"{logs.as_json(facts | {'role': 'worker', 'pid': os.getpid()})}\n".encode())
 
 
 def redirect(settings: logs.LogSettings) -> bool:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import structlog
 
 from jobs.telemetry import logs
-from jobs.telemetry.printed import LONGEST, Printed
+from jobs.telemetry.printed import LONGEST, Printed, say_at_once
 
 
 @pytest.fixture
@@ -62,3 +63,14 @@ def test_what_programs_inherit_is_the_stream_itself() -> None:
         assert out.fileno() == stream.fileno()
         assert out.buffer is stream.buffer
         assert out.writable()
+
+
+def test_what_is_said_from_a_signal_has_the_form_of_every_other_line(
+    written: io.StringIO, capfd: pytest.CaptureFixture[str]
+) -> None:
+    print("Wärme: down", file=Printed(io.StringIO(), "stdout"))
+    say_at_once("Wärme: down")
+
+    lines = (written.getvalue(), capfd.readouterr().err)
+    usual, at_once = (re.sub(r"\d\d\d\d-[\d:.T-]+", "INSTANT", line) for line in lines)
+    assert usual.replace('"tests"', '"worker"') == at_once
