@@ -281,5 +281,6 @@ def wait_for_servers() -> None:
     if url is not None:
         variable = variable_of(ApiSettings, "database_replica_url")
         copy = database.model_copy(update={"database_url": url})
-        also = [look_at_database(copy, is_migrated=False, variable=variable)._replace(is_optional=True)]
+        look = look_at_database(copy, is_migrated=False, is_written=False, variable=variable)
+        also = [look._replace(is_optional=True)]
     startup.wait_for_servers(database, task_settings(), without_broker=True, also=also)

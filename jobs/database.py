@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -76,7 +76,7 @@ def open_engine(
             connect_args={
                 "connect_timeout": settings.database_connect_timeout_seconds,
                 "application_name": application_name,
-                "options": _session(settings, hot=hot),
+                "options": session_options(url, settings, hot=hot),
                 "keepalives_idle": 20,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -89,11 +89,15 @@ def open_engine(
     return engine
 
 
-def _session(settings: DatabaseSettings, *, hot: bool) -> str:
-    """Return what each session is set to (PostgreSQL, "Client Connection Defaults")."""
+def session_options(url: URL, settings: DatabaseSettings, *, hot: bool = False) -> str:
+    """Return what each session is set to: what the URL asks for, as a `search_path`, and what we cannot do without.
+
+    PostgreSQL, "Client Connection Defaults"; of two options the later one counts.
+    """
     statement_ms = int(settings.database_statement_timeout_seconds * 1000)
-    options = (
-        f"-c timezone=UTC -c statement_timeout={statement_ms} "
+    asked = url.query.get("options", "")
+    options = (asked if isinstance(asked, str) else " ".join(asked)) + (
+        f" -c timezone=UTC -c statement_timeout={statement_ms} "
         "-c idle_in_transaction_session_timeout=30000 -c lock_timeout=10000 "
         "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     )

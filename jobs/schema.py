@@ -1,4 +1,4 @@
-"""Whether a database has the schema that this release works with. Nothing of Alembic is loaded for it."""
+"""Whether a database is one that this release works with, and its schema is. Nothing of Alembic is loaded for it."""
 
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,24 @@ def found_in(connection: Connection) -> str | None:
         return None
     revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return str(revision) if revision else None
+
+
+def is_utf8(connection: Connection) -> bool:
+    """Tell whether the database can hold every text: another encoding refuses jobs for a letter that it has not."""
+    query = "SELECT encoding = pg_char_to_encoding('UTF8') FROM pg_database WHERE datname = current_database()"
+    return bool(connection.scalar(text(query)))
+
+
+def is_read_only(connection: Connection) -> bool:
+    """Tell whether nothing can be written over this connection, as on a standby."""
+    return bool(connection.scalar(text("SHOW transaction_read_only")) == "on")
+
+
+def may_work(connection: Connection) -> bool:
+    """Tell whether this user may do what every process does: read and change jobs, and tell of it."""
+    wanted = (("jobs", "SELECT"), ("jobs", "UPDATE"), ("events", "INSERT"))
+    each = " AND ".join(f"has_any_column_privilege('{table}', '{what}')" for table, what in wanted)
+    return bool(connection.scalar(text(f"SELECT {each}")))
 
 
 def suits(revision: str | None, newest: str) -> bool:

@@ -12,11 +12,11 @@ from typing import Annotated, Final, NamedTuple
 
 import structlog
 from pydantic import Field, ValidationError
-from sqlalchemy import NullPool, create_engine, make_url
+from sqlalchemy import Connection, NullPool, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from jobs import schema
-from jobs.database import DatabaseSettings, reading
+from jobs.database import DatabaseSettings, reading, session_options
 from jobs.environment import Settings, refuse_unknown
 from jobs.errors import ConfigurationError, DatabaseUnavailable, PenstockError, Unavailable
 from jobs.misconfiguration import told, variable_of
@@ -155,10 +155,20 @@ def _leaving_quietly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def look_at_database(settings: DatabaseSettings, *, is_migrated: bool = True, variable: str | None = None) -> Look:
-    """Return a look at PostgreSQL, and unless told otherwise at its schema; `variable` is where its URL stands."""
+def look_at_database(
+    settings: DatabaseSettings, *, is_migrated: bool = True, is_written: bool = True, variable: str | None = None
+) -> Look:
+    """Return a look at PostgreSQL, and unless told otherwise at its schema and at whether it can be written.
+
+    `variable` is where its URL stands.
+    """
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg")
-    wishes = {"connect_timeout": settings.database_connect_timeout_seconds, "application_name": "penstock-start"}
+    wishes = {
+        "connect_timeout": settings.database_connect_timeout_seconds,
+        "application_name": "penstock-start",
+        "options": session_options(url, settings),
+        "client_encoding": "utf8",  # of a database without an encoding psycopg would give us bytes
+    }
     engine = create_engine(url, poolclass=NullPool, connect_args=wishes)
     host = url.host or url.query.get("host") or "the local socket"
     place = f"PostgreSQL at {host}" + (f":{url.port}" if url.port else "")
@@ -167,13 +177,26 @@ def look_at_database(settings: DatabaseSettings, *, is_migrated: bool = True, va
     def see() -> None:
         try:
             with reading(engine) as connection:
-                found = schema.found_in(connection)
+                _see_through(connection, where, is_migrated=is_migrated, is_written=is_written)
         except (DatabaseUnavailable, DBAPIError) as error:
             raise _refusal(error, where) from None
-        if is_migrated and (wrong := schema.wrong(found)):
-            raise (Unavailable if schema.is_behind(found) else ConfigurationError)(f"{where}: {wrong}.")
 
     return Look(where, see)
+
+
+def _see_through(connection: Connection, where: str, *, is_migrated: bool, is_written: bool) -> None:
+    """Return when it is a database to work with. Raises `Unavailable` and `ConfigurationError`."""
+    if not schema.is_utf8(connection):
+        raise ConfigurationError(f"{where}: the database is not in UTF-8; make one with ENCODING 'UTF8'.")
+    if is_written and schema.is_read_only(connection):
+        raise Unavailable(f"{where}: it is read-only, as a standby is; name the primary, or promote this one.")
+    if not is_migrated:
+        return
+    found = schema.found_in(connection)
+    if wrong := schema.wrong(found):
+        raise (Unavailable if schema.is_behind(found) else ConfigurationError)(f"{where}: {wrong}.")
+    if not schema.may_work(connection):
+        raise ConfigurationError(f"{where}: this user may not write jobs; GRANT it to them, or take the tables' owner.")
 
 
 def _refusal(error: DatabaseUnavailable | DBAPIError, where: str) -> PenstockError:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from billiard.util import get_logger
 from celery import Celery, signals
@@ -134,10 +134,19 @@ def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> Databas
     )
 
 
-def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
+class Telling(NamedTuple):
+    """The module that traces, if any, and what is done last, in each process of the pool as well."""
+
+    traced: Any
+    parting: list[Callable[..., None]]
+
+
+def compose(
+    app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, telling: Telling
+) -> Celery:
     """Hook the parts into Celery's worker and return the app."""
     parts: list[Parts] = []
-    traced, parting = _telling(runs_here=chosen.worker_pool == "threads")
+    traced, parting = telling
 
     def make(_worker: Any) -> Parts:
         parts[:] = [assemble(chosen, tasks, database, app, traced)]
@@ -170,11 +179,8 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
     return app
 
 
-def _telling(*, runs_here: bool) -> tuple[Any, list[Callable[..., None]]]:
-    """Begin to trace and to report, where that is on; return the module that traces, and what is done last.
-
-    That is done in each process of the pool as well.
-    """
+def _telling(*, runs_here: bool) -> Telling:
+    """Begin to trace and to report, where that is on. Raises `ConfigurationError` where it cannot be."""
     reporting = reports.begin("worker", reports.ReportSettings())
     traced = traces.part("worker.traced", traces.TraceSettings())
     if traced:
@@ -183,7 +189,7 @@ def _telling(*, runs_here: bool) -> tuple[Any, list[Callable[..., None]]]:
     parting = [module.close for module in (reporting, traced) if module is not None]
     for last in parting:
         signals.worker_process_shutdown.connect(last, weak=False)
-    return traced, parting
+    return Telling(traced, parting)
 
 
 def _check(consumer: Any, parts: Parts) -> Callable[[], dict[str, bool]]:
@@ -221,8 +227,9 @@ def run() -> int:
             f"PENSTOCK_WORKER_QUEUES names {sorted(unknown)}, which PENSTOCK_QUEUES does not list."
         )
     discovery.load(tasks.task_modules)  # before Celery does: its own words for a missing module are a bare trace
+    telling = _telling(runs_here=chosen.worker_pool == "threads")  # may refuse, which waiting would not cure
     wait_for_servers(database, tasks)
-    app = compose(celery_app, chosen, tasks, database)
+    app = compose(celery_app, chosen, tasks, database, telling)
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
     worker = app.Worker(
         hostname=chosen.node(),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 
 from jobs.environment import Settings
 from jobs.telemetry import extras
@@ -20,6 +20,13 @@ class TraceSettings(Settings):
             description="A collector that takes OTLP over HTTP, as `http://collector:4318`; unset: no traces",
         ),
     ] = None
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value and not value.lower().startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://; OTLP over gRPC is not spoken here")
+        return value
 
 
 def part(module: str, settings: TraceSettings) -> Any:

@@ -13,8 +13,10 @@ from sqlalchemy.pool import QueuePool
 
 from jobs import intake
 from jobs.database import DatabaseSettings, is_collision, open_engine, reading, transaction
-from jobs.errors import DatabaseUnavailable, OutcomeUnknown
-from tests.factories import new_job, submission
+from jobs.errors import DatabaseUnavailable, OutcomeUnknown, Unavailable
+from jobs.migrations import upgrade
+from jobs.startup import look_at_database
+from tests.factories import new_job, submission, success
 from tests.integration.jobs import scenes
 
 Access = Callable[[Engine], AbstractContextManager[Connection]]
@@ -190,3 +192,24 @@ def test_two_that_lock_each_other_out_are_a_collision(engine: Engine) -> None:
 
     assert error is not None
     assert is_collision(error)
+
+
+def test_a_schema_that_the_url_chooses_is_where_everything_is(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text("CREATE SCHEMA aside"))
+    url = engine.url.update_query_dict({"options": "-c search_path=aside"}).render_as_string(hide_password=False)
+    look = look_at_database(DatabaseSettings(database_url=SecretStr(url)))
+    with pytest.raises(Unavailable, match="the schema is at nothing"):
+        look.see()
+    opened = open_engine(DatabaseSettings(database_url=SecretStr(url)), application_name="penstock-tests", pool_size=1)
+
+    upgrade(opened)
+
+    look.see()
+    job_id = scenes.ended(opened, success())
+    with transaction(engine) as connection:
+        assert connection.scalar(text("SELECT id FROM aside.jobs")) == job_id
+        assert connection.scalar(text("SELECT count(*) FROM public.jobs")) == 0
+    with transaction(opened) as connection:
+        assert shown(connection, "timezone") == "UTC"
+    opened.dispose()

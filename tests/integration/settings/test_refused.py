@@ -1,4 +1,7 @@
-"""A process that cannot work as it is told ends soon, with one line that names the setting, and a code that says so."""
+"""A process that cannot work as it is told ends soon, with one line that names the setting, and a code that says so.
+
+What each process must do for itself is tried on each; what the same code does in all of them on one, by turns.
+"""
 
 import re
 import socket
@@ -6,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -73,25 +76,39 @@ def ends(modules: tuple[str, ...], environment: Mapping[str, str]) -> Iterator[t
             process.communicate()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Mistake:
     """What is wrong in the environment; an empty text takes a variable away. `{name}` is one of the servers' facts."""
 
     roles: tuple[str, ...]
+    """Who says so."""
     says: str
     code: int = MISCONFIGURED
     environment: dict[str, str] = field(default_factory=dict)
+    of_each: bool = False
+    """Whether it is tried on each of them, and not on one."""
+
+
+def by_turns(mistakes: Mapping[str, Mistake]) -> dict[str, Mistake]:
+    """Return the mistakes, each with those on whom it is tried."""
+    turns = {name: turn for turn, name in enumerate(mistakes)}
+    return {
+        name: one if one.of_each else replace(one, roles=(one.roles[turns[name] % len(one.roles)],))
+        for name, one in mistakes.items()
+    }
 
 
 DSN: Final = {
-    "no database": Mistake(STORE, "PENSTOCK_DATABASE_URL is not set: ", environment={"DATABASE_URL": ""}),
+    "no database": Mistake(STORE, "PENSTOCK_DATABASE_URL is not set: ", environment={"DATABASE_URL": ""}, of_each=True),
     "another scheme": Mistake(
         STORE, r"DATABASE_URL: must start with postgresql://", environment={"DATABASE_URL": "mysql://u:hush@h/n"}
     ),
     "no port": Mistake(
         STORE, r"DATABASE_URL: has a port that is none", environment={"DATABASE_URL": "postgresql://u:hush@h:port/n"}
     ),
-    "no broker": Mistake(BROKER, "PENSTOCK_BROKER_URL is not set: amqp://", environment={"BROKER_URL": ""}),
+    "no broker": Mistake(
+        BROKER, "PENSTOCK_BROKER_URL is not set: amqp://", environment={"BROKER_URL": ""}, of_each=True
+    ),
     "another broker": Mistake(
         BROKER, r"BROKER_URL: must start with one of amqp://", environment={"BROKER_URL": "kafka://u:hush@h"}
     ),
@@ -115,7 +132,10 @@ DSN: Final = {
         environment={"DATABASE_URL": "", "DATABASE_URL_FILE": "/no/file"},
     ),
     "a typing error": Mistake(
-        ALL, "did you mean PENSTOCK_WORKER_QUEUES\\?", environment={"PENSTOCK_WORKER_QUEUE": "default"}
+        ALL,
+        "did you mean PENSTOCK_WORKER_QUEUES\\?",
+        environment={"PENSTOCK_WORKER_QUEUE": "default"},
+        of_each=True,
     ),
     "an impossible value": Mistake(
         BROKER, "PENSTOCK_DOORBELL_WINDOW: .* greater than or equal to 1", environment={"PENSTOCK_DOORBELL_WINDOW": "0"}
@@ -147,40 +167,81 @@ DSN: Final = {
     "no certificates": Mistake(
         BROKER, "PENSTOCK_BROKER_CA_FILE: /no/ca cannot be read", environment={"PENSTOCK_BROKER_CA_FILE": "/no/ca"}
     ),
+    "no collector over HTTP": Mistake(
+        ("api", "worker"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT: must start with http://",
+        environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"},
+    ),
 }
 
 SERVERS: Final = {
     "no such host": Mistake(
-        STORE, f"DATABASE_URL: PostgreSQL at {NOWHERE}: .*; is it up", AWAY, {"DATABASE_URL": f"postgresql://u:hush@{NOWHERE}/n"}
+        STORE,
+        f"DATABASE_URL: PostgreSQL at {NOWHERE}: .*; is it up",
+        AWAY,
+        {"DATABASE_URL": f"postgresql://u:hush@{NOWHERE}/n"},
     ),
     "nobody there": Mistake(
-        STORE, "DATABASE_URL: PostgreSQL at .*: Connection refused; is it up", AWAY, {"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/n"}
+        STORE,
+        "DATABASE_URL: PostgreSQL at .*: Connection refused; is it up",
+        AWAY,
+        {"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/n"},
+        of_each=True,
     ),
     "another password": Mistake(
-        STORE, "DATABASE_URL: .*password authentication failed.*; correct the user and the password",
+        STORE,
+        "DATABASE_URL: .*password authentication failed.*; correct the user and the password",
         environment={"DATABASE_URL": "{other_password}"},
     ),
     "no such database": Mistake(
         STORE, 'DATABASE_URL: .*database "nothing" does not exist; create', environment={"DATABASE_URL": "{nothing}"}
     ),
     "another password of a replica": Mistake(
-        API, "PENSTOCK_DATABASE_REPLICA_URL: .*password authentication failed.*; correct the user and the password",
+        API,
+        "PENSTOCK_DATABASE_REPLICA_URL: .*password authentication failed.*; correct the user and the password",
         environment={"PENSTOCK_DATABASE_REPLICA_URL": "{other_password}"},
     ),
-    "no schema": Mistake(TABLES, "at nothing, needs .*penstock migrate", AWAY, {"DATABASE_URL": "{empty}"}),
+    "no schema": Mistake(
+        TABLES, "at nothing, needs .*penstock migrate", AWAY, {"DATABASE_URL": "{empty}"}, of_each=True
+    ),
+    "a database of letters that are few": Mistake(
+        STORE, "DATABASE_URL: .*the database is not in UTF-8; make", environment={"DATABASE_URL": "{latin}"}
+    ),
+    "a database of bytes": Mistake(
+        STORE, "DATABASE_URL: .*the database is not in UTF-8; make", environment={"DATABASE_URL": "{bytes}"}
+    ),
+    "a database that cannot be written": Mistake(
+        STORE,
+        "DATABASE_URL: .*it is read-only, as a standby is; name the primary",
+        AWAY,
+        {"DATABASE_URL": "{read_only}"},
+    ),
+    "a user who may not write": Mistake(
+        TABLES, "DATABASE_URL: .*this user may not write jobs; GRANT", environment={"DATABASE_URL": "{reader}"}
+    ),
     "no such host of a broker": Mistake(
-        BROKER_ALWAYS, f"BROKER_URL: RabbitMQ at {NOWHERE} does not answer", AWAY, {"BROKER_URL": f"amqp://u:hush@{NOWHERE}//"}
+        BROKER_ALWAYS,
+        f"BROKER_URL: RabbitMQ at {NOWHERE} does not answer",
+        AWAY,
+        {"BROKER_URL": f"amqp://u:hush@{NOWHERE}//"},
     ),
     "no broker there": Mistake(
-        BROKER_ALWAYS, "BROKER_URL: Redis or Valkey at .* does not answer", AWAY, {"BROKER_URL": "redis://:hush@127.0.0.1:1/0"}
+        BROKER_ALWAYS,
+        "BROKER_URL: Redis or Valkey at .* does not answer",
+        AWAY,
+        {"BROKER_URL": "redis://:hush@127.0.0.1:1/0"},
+        of_each=True,
     ),
     "another password of a broker": Mistake(
-        BROKER, "BROKER_URL: Redis or Valkey at .* refuses the login", environment={"BROKER_URL": "{other_valkey}"}
+        BROKER,
+        "BROKER_URL: Redis or Valkey at .* refuses the login",
+        environment={"BROKER_URL": "{other_valkey}"},
+        of_each=True,
     ),
     "no such number": Mistake(
         BROKER, "BROKER_URL: .*no such virtual host or database", environment={"BROKER_URL": "{far_database}"}
     ),
-}  # fmt: skip
+}
 
 RABBIT: Final = {
     "another password": Mistake(
@@ -193,6 +254,12 @@ RABBIT: Final = {
         BROKER, "BROKER_URL: .*no such virtual host or database", environment={"BROKER_URL": "{no_vhost}"}
     ),
 }
+
+
+def test_every_process_has_its_turn() -> None:
+    tried = [role for kind in (DSN, SERVERS, RABBIT) for mistake in by_turns(kind).values() for role in mistake.roles]
+
+    assert min(tried.count(role) for role in ALL) >= 5
 
 
 def check(mistake: Mistake, surrounding: Mapping[str, str], **facts: str) -> None:
@@ -213,7 +280,7 @@ def check(mistake: Mistake, surrounding: Mapping[str, str], **facts: str) -> Non
 def test_what_is_wrong_by_itself_is_told(name: str) -> None:
     urls = {"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/n", "BROKER_URL": "redis://:hush@127.0.0.1:1/0"}
 
-    check(DSN[name], urls)
+    check(by_turns(DSN)[name], urls)
 
 
 @pytest.mark.parametrize(("roles", "variable"), [(API, "PENSTOCK_API_PORT"), (FLOWER, "FLOWER_PORT")])
@@ -227,24 +294,25 @@ def test_a_port_that_is_taken_is_told(roles: tuple[str, ...], variable: str) -> 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_what_the_servers_say_is_told(
-    name: str, database_url: str, empty_url: str, valkey_server: ValkeyServer
+    name: str, database_url: str, empty_url: str, others: Mapping[str, str], valkey_server: ValkeyServer
 ) -> None:
     password = database_url.partition("://")[2].partition(":")[2].partition("@")[0]
     check(
-        SERVERS[name],
+        by_turns(SERVERS)[name],
         {"DATABASE_URL": database_url, "BROKER_URL": valkey_server.url},
         other_password=database_url.replace(password, "hush"),
         nothing=f"{database_url.rpartition('/')[0]}/nothing",
         empty=empty_url,
         other_valkey=valkey_server.url.replace(valkey_server.password, "hush"),
         far_database=f"{valkey_server.url.rpartition('/')[0]}/999",
+        **others,
     )
 
 
 @pytest.mark.parametrize("name", RABBIT)
 def test_what_rabbitmq_says_is_told(name: str, database_url: str, rabbit_server: RabbitServer) -> None:
     check(
-        RABBIT[name],
+        by_turns(RABBIT)[name],
         {"DATABASE_URL": database_url, "BROKER_URL": rabbit_server.url},
         other_rabbit=rabbit_server.url.replace(rabbit_server.password, "hush"),
         tls_rabbit=rabbit_server.url.replace("amqp", "amqps"),

@@ -3,10 +3,11 @@
 import pytest
 from psycopg import errors as postgres
 from pydantic import SecretStr, ValidationError
+from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobs.database import DatabaseSettings, is_collision, is_outage, open_engine
+from jobs.database import DatabaseSettings, is_collision, is_outage, open_engine, session_options
 
 URL = "postgresql://user:hush@127.0.0.1:1/name"  # nobody listens at port 1
 
@@ -91,3 +92,21 @@ def test_a_collision_is_worth_another_try(error: Exception) -> None:
 @pytest.mark.parametrize("error", [ValueError(), told(postgres.AdminShutdown()), told(postgres.OperationalError())])
 def test_what_is_no_collision(error: BaseException) -> None:
     assert not is_collision(error)
+
+
+def test_what_the_url_asks_of_a_session_is_asked_beside_what_we_need() -> None:
+    url = make_url(f"{URL}?options=-c%20search_path%3Delsewhere")
+
+    options = session_options(url, DatabaseSettings(database_url=SecretStr(URL)))
+
+    assert options.startswith("-c search_path=elsewhere -c timezone=UTC -c statement_timeout=15000 ")
+    assert session_options(make_url(URL), DatabaseSettings(database_url=SecretStr(URL))) in options
+
+
+def test_a_pool_that_is_given_up_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    engine = open_engine(DatabaseSettings(database_url=SecretStr(URL)), application_name="test")
+
+    with caplog.at_level("INFO"):
+        engine.dispose()
+
+    assert caplog.messages == []
