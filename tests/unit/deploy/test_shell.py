@@ -1,4 +1,4 @@
-"""The shell programs that ship hold to what shellcheck knows of a POSIX shell."""
+"""The shell programs that ship, and those of CI, hold to what shellcheck knows of their shell."""
 
 import shutil
 import subprocess
@@ -11,6 +11,7 @@ from tests.services.fixtures import unavailable
 
 FOLDERS = [ROOT / "deploy" / "backup", ROOT / "deploy" / "compose" / "gateway"]
 PROGRAMS = sorted(path for folder in FOLDERS for path in folder.iterdir() if path.read_text().startswith("#!"))
+PROGRAMS += sorted((ROOT / ".ci").iterdir())
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
@@ -18,8 +19,9 @@ def test_shellcheck_finds_nothing(program: Path) -> None:
     if shutil.which("shellcheck") is None:
         unavailable("shellcheck, of Debian's package of that name")
 
+    shell = "bash" if program.read_text().startswith("#!/usr/bin/env bash") else "sh"
     checked = subprocess.run(
-        ["shellcheck", "--shell=sh", program], capture_output=True, text=True, check=False, timeout=60
+        ["shellcheck", f"--shell={shell}", program], capture_output=True, text=True, check=False, timeout=60
     )
 
     assert checked.stdout == ""
@@ -27,4 +29,11 @@ def test_shellcheck_finds_nothing(program: Path) -> None:
 
 
 def test_there_are_programs_to_look_at() -> None:
-    assert [program.name for program in PROGRAMS] == ["archive-wal", "fetch-wal", "penstock-backup", "start"]
+    assert [program.name for program in PROGRAMS] == [
+        "archive-wal",
+        "fetch-wal",
+        "penstock-backup",
+        "start",
+        "engine",
+        "run",
+    ]

@@ -1,6 +1,8 @@
 """The files for CI of a public forge: schema, risks, pins, and who is tried."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ import yaml
 from deploy.stack.home import ROOT
 from tests.audit.finding import Verdict
 from tests.audit.parts import workflows
+from tests.services.compose import services
 
 FOLDER: Final = ROOT / ".github" / "workflows"
 FILES: Final = sorted(FOLDER.glob("*.yml"))
@@ -73,6 +76,33 @@ def test_the_tests_may_mount_disks_and_make_networks() -> None:
     options = jobs(FOLDER / "check.yml")["tests"]["container"]["options"]
 
     assert [right for right in ("SYS_ADMIN", "NET_ADMIN") if f"--cap-add {right}" not in options] == []
+
+
+def test_the_composition_is_started_with_each_broker_that_it_can_choose() -> None:
+    engine = jobs(FOLDER / "check.yml")["engine"]
+    chosen = {profile for service in services().values() for profile in service.get("profiles", ())}
+
+    assert set(engine["strategy"]["matrix"]["broker"]) == chosen
+    assert engine["env"] == {"BROKER": "${{ matrix.broker }}"}
+    assert engine["steps"][-1]["run"] == ".ci/engine"
+
+
+def test_where_no_engine_is_nothing_is_tried_and_nothing_stays(tmp_path: Path) -> None:
+    for program in ("bash", "dirname"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+
+    done = subprocess.run(
+        [ROOT / ".ci" / "engine"],
+        env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "engine: needs Docker Engine 25 and Compose 2.32 or later\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"bash", "dirname"}
 
 
 def test_every_image_is_pinned_by_its_digest() -> None:
