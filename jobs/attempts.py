@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     Connection,
     DateTime,
     Integer,
@@ -69,9 +70,10 @@ _GIVEN: Final = (
 )
 
 
-def _start_statement() -> Any:
+def _startable() -> CTE:
+    """Return, locked, those of `ids` that an attempt may begin at."""
     ids = bindparam("ids", type_=ARRAY(Uuid()))
-    chosen = (
+    return (
         select(jobs.c.id)
         .where(
             jobs.c.id == func.any(ids),
@@ -83,6 +85,10 @@ def _start_statement() -> Any:
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
+
+
+def _start_statement() -> Any:
+    chosen = _startable()
     worker = bindparam("worker", type_=Text())
     moved = (
         update(jobs)

@@ -44,6 +44,11 @@ _now = func.statement_timestamp()
 _ABOUT: tuple[ColumnElement[Any], ...] = (
     jobs.c.task, jobs.c.queue, jobs.c.tenant, jobs.c.request_id, jobs.c.traceparent
 )  # fmt: skip
+_LOST: Final = {
+    "type": "WorkerLost",
+    "message": "The lease ran out: the worker died, hung or was cut off.",
+    "trace": None,
+}
 _DOORBELL = (jobs.c.id, jobs.c.task, jobs.c.queue, jobs.c.priority)
 
 
@@ -113,38 +118,17 @@ def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Taken]:
     A job whose cancel was asked for is cancelled; one that lost its process for the third time fails.
     """
     chosen = _locked(expired_leases(limit))
-    crashed = jobs.c.crash_count + 1 >= CRASH_LIMIT
-    unwanted = jobs.c.cancel_requested_at.is_not(None)
-    state = case((unwanted, JobState.CANCELLED.value), (crashed, JobState.FAILED.value), else_=JobState.QUEUED.value)
-    ends = unwanted | crashed
-    lost = {
-        "type": "WorkerLost",
-        "message": "The lease ran out: the worker died, hung or was cut off.",
-        "trace": None,
-    }
-    values = (
-        moved_to(Event.RESCUE)
-        | NO_LEASE
-        | {
-            "state": state,
-            "crash_count": jobs.c.crash_count + 1,
-            "rung_at": None,
-            "finished_at": case((ends, _clock), else_=null()),
-            "error": literal(lost, JSONB),
-            "reason": case((~unwanted & crashed, Reason.CRASHED.value), else_=null()),
-        }
-    )
     moved = (
         update(jobs)
         .where(jobs.c.id == chosen.c.id, may(Event.RESCUE))
-        .values(values)
+        .values(_without_its_worker())
         .returning(*TELLING, *_ABOUT)
         .cte("moved")
     )
     ended = (
         update(attempts)
         .where(attempts.c.job_id == moved.c.id, attempts.c.number == moved.c.attempt)
-        .values(finished_at=_clock, outcome=Outcome.LOST.value, error=literal(lost, JSONB))
+        .values(finished_at=_clock, outcome=Outcome.LOST.value, error=literal(_LOST, JSONB))
         .cte("ended")
     )
     # The event is told by the state in which the job is now.
@@ -155,6 +139,25 @@ def rescue_lost(connection: Connection, limit: int = BATCH) -> list[Taken]:
     }
     telling = told(moved, case(names, value=moved.c.state), literal({"outcome": "lost"}, JSONB)).cte("told")
     return _taken(connection, _those(moved).add_cte(ended, telling))
+
+
+def _without_its_worker() -> dict[str, Any]:
+    """Return the values of the UPDATE of a job that lost its worker: it is queued again, or it ends."""
+    crashed = jobs.c.crash_count + 1 >= CRASH_LIMIT
+    unwanted = jobs.c.cancel_requested_at.is_not(None)
+    state = case((unwanted, JobState.CANCELLED.value), (crashed, JobState.FAILED.value), else_=JobState.QUEUED.value)
+    return (
+        moved_to(Event.RESCUE)
+        | NO_LEASE
+        | {
+            "state": state,
+            "crash_count": jobs.c.crash_count + 1,
+            "rung_at": None,
+            "finished_at": case((unwanted | crashed, _clock), else_=null()),
+            "error": literal(_LOST, JSONB),
+            "reason": case((~unwanted & crashed, Reason.CRASHED.value), else_=null()),
+        }
+    )
 
 
 def expire(connection: Connection, limit: int = BATCH) -> list[Taken]:

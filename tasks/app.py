@@ -17,47 +17,51 @@ log = structlog.get_logger()
 _CELERYS_OWN: Final = "celery."
 """The prefix of tasks that Celery registers for itself."""
 
+_ALWAYS: Final[dict[str, Any]] = {
+    "broker_heartbeat": 10,  # a half-open connection is noticed in under half a minute
+    "broker_connection_timeout": 4,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,  # a worker that gives up quietly is a lost worker
+    "broker_channel_error_retry": False,  # a refused declaration must be loud, not a loop
+    "task_default_exchange": EXCHANGE.name,
+    "task_create_missing_queues": False,  # a mistyped name would make a queue that nobody reads
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "accept_content": ["json"],  # pickle runs code
+    "result_backend": None,  # PostgreSQL has the results
+    "task_ignore_result": True,
+    "task_acks_late": False,  # the lease protects a running job, not the channel
+    "worker_prefetch_multiplier": 32,  # doorbells at hand, so that jobs can be started in batches
+    "worker_enable_prefetch_count_reduction": False,  # after a reconnect it would halve the worker for long
+    "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease outlives the broker's connection
+    "worker_hijack_root_logger": False,  # our own logging stays
+    "worker_redirect_stdouts": False,  # jobs.telemetry.printed does, with the facts of the job on the line
+    "worker_lost_wait": 0.2,  # a lost child is reported at once
+    "worker_max_tasks_per_child": 10_000,  # bounds what leaks
+    "worker_disable_rate_limits": True,  # Celery's are per process and forgotten at a restart
+    "worker_enable_remote_control": True,  # Flower asks for pool and queues; nothing is decided by it
+    "worker_send_task_events": False,  # they cost a third of a worker; Flower turns them on where it runs
+    "worker_state_db": None,
+    "worker_consumer": "worker.consumer:DoorbellConsumer",  # survives malformed messages
+    "task_send_sent_event": False,
+    "control_queue_expires": 60,
+    "event_queue_expires": 60,
+    "enable_utc": True,
+    "timezone": "UTC",
+    "beat_scheduler": "schedules.beat:JobScheduler",
+}
+"""Every option that is not Celery's default and is the same for all settings, each with its reason."""
+
 
 def configuration(settings: TaskSettings) -> dict[str, Any]:
-    """Return every option that is not Celery's default, each with its reason."""
+    """Return every option that is not Celery's default."""
     url = settings.broker_url.get_secret_value() if settings.broker_url else None
-    return {
+    return _ALWAYS | {
         "broker_url": url,
         "broker_use_ssl": tls_options(url, settings.broker_ca_file) if url else None,
         "broker_transport_options": transport_options(url) if url else {},
-        "broker_heartbeat": 10,  # a half-open connection is noticed in under half a minute
-        "broker_connection_timeout": 4,
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,  # a worker that gives up quietly is a lost worker
-        "broker_channel_error_retry": False,  # a refused declaration must be loud, not a loop
         "task_queues": [job_queue(name, settings.rabbitmq_queues) for name in settings.queues],
         "task_default_queue": settings.default_queue,
-        "task_default_exchange": EXCHANGE.name,
-        "task_create_missing_queues": False,  # a mistyped name would make a queue that nobody reads
-        "task_serializer": "json",
-        "result_serializer": "json",
-        "accept_content": ["json"],  # pickle runs code
-        "result_backend": None,  # PostgreSQL has the results
-        "task_ignore_result": True,
-        "task_acks_late": False,  # the lease protects a running job, not the channel
-        "worker_prefetch_multiplier": 32,  # doorbells at hand, so that jobs can be started in batches
-        "worker_enable_prefetch_count_reduction": False,  # after a reconnect it would halve the worker for long
-        "worker_cancel_long_running_tasks_on_connection_loss": False,  # the lease outlives the broker's connection
-        "worker_hijack_root_logger": False,  # our own logging stays
-        "worker_redirect_stdouts": False,  # jobs.telemetry.printed does, with the facts of the job on the line
-        "worker_lost_wait": 0.2,  # a lost child is reported at once
-        "worker_max_tasks_per_child": 10_000,  # bounds what leaks
-        "worker_disable_rate_limits": True,  # Celery's are per process and forgotten at a restart
-        "worker_enable_remote_control": True,  # Flower asks for pool and queues; nothing is decided by it
-        "worker_send_task_events": False,  # they cost a third of a worker; Flower turns them on where it runs
-        "worker_state_db": None,
-        "worker_consumer": "worker.consumer:DoorbellConsumer",  # survives malformed messages
-        "task_send_sent_event": False,
-        "control_queue_expires": 60,
-        "event_queue_expires": 60,
-        "enable_utc": True,
-        "timezone": "UTC",
-        "beat_scheduler": "schedules.beat:JobScheduler",
     }
 
 
