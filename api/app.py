@@ -138,7 +138,36 @@ def create(
         watch(engine, name, instruments)
     publisher = DoorbellPublisher(url, tasks.queues, tasks.rabbitmq_queues, ca_file)
     dispatcher = Dispatcher(publisher, _give_back(engines.aside), instruments)
-    commits = (traced.TracedCommits if traced else GroupCommit)(
+    commits = _commits(settings, tasks, engines, dispatcher, instruments, traced)
+    app = _front(_lifespan(engines, replica, dispatcher, commits, instruments, parting))
+    app.state.settings = settings
+    app.state.instruments = instruments
+    app.state.commits = commits
+    app.state.dispatcher = dispatcher
+    app.state.readiness = Readiness(engines.aside, url, ca_file, replica)
+    catalogue = load_catalogue(celery_app, tasks)
+    app.state.intake = Intake(catalogue, tasks.queues)
+    stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
+    app.state.profiler = Profiler()
+    app.state.scrape = Scrape(instruments.registry, stored)
+    _furnish(app, engines, database, settings.longest_wait_seconds)
+    app.state.lists = Lists(app.state.desk, engines.desk, replica, instruments["replica_reads"])
+    app.state.replays = partial(traced.replay if traced else replay, engines.desk)
+    _route(app, instruments, traced.TracedRequests if traced else None)
+    return app
+
+
+def _commits(
+    settings: ApiSettings,
+    tasks: TaskSettings,
+    engines: Engines,
+    dispatcher: Dispatcher,
+    instruments: Instruments,
+    traced: Any,
+) -> GroupCommit:
+    """Return what commits submissions and then rings for them."""
+    kind: type[GroupCommit] = traced.TracedCommits if traced else GroupCommit
+    return kind(
         engines.writer,
         dispatcher.ring,
         instruments,
@@ -148,30 +177,19 @@ def create(
         waiting_limit=settings.waiting_limit,
         longest_wait=settings.longest_wait_seconds,
     )
-    app = Front(
+
+
+def _front(lifespan: Callable[[Front], AbstractAsyncContextManager[dict[str, Any]]]) -> Front:
+    """Return the application before it has routes."""
+    return Front(
         title="Penstock",
         version=release_version(),
         description="Submit jobs over HTTP; they are durable when you read 202.",
-        lifespan=_lifespan(engines, replica, dispatcher, commits, instruments, parting),
+        lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
         telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would be built from the Host header, and lose the body's method
     )
-    app.state.settings = settings
-    app.state.instruments = instruments
-    app.state.commits = commits
-    app.state.dispatcher = dispatcher
-    catalogue = load_catalogue(celery_app, tasks)
-    app.state.intake = Intake(catalogue, tasks.queues)
-    app.state.readiness = Readiness(engines.aside, url, ca_file, replica)
-    stored = Stored(engines.aside, [spec.name for spec in catalogue], tasks.queues)
-    app.state.profiler = Profiler()
-    app.state.scrape = Scrape(instruments.registry, stored)
-    _furnish(app, engines, database, settings.longest_wait_seconds)
-    app.state.lists = Lists(app.state.desk, engines.desk, replica, instruments["replica_reads"])
-    app.state.replays = partial(traced.replay if traced else replay, engines.desk)
-    _route(app, instruments, traced.TracedRequests if traced else None)
-    return app
 
 
 def _replica(settings: ApiSettings, database: DatabaseSettings, instruments: Instruments) -> Replica | None:

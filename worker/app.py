@@ -1,8 +1,6 @@
 """The worker's composition root: settings, database, keeper and Celery become one process."""
 
 import logging
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,10 +10,9 @@ from billiard.util import get_logger
 from celery import Celery, signals
 from celery.apps import worker as celerys
 
-from jobs import failpoints, registry
-from jobs.database import DatabaseSettings, open_engine, transaction
-from jobs.errors import ConfigurationError, DatabaseUnavailable
-from jobs.release import release_version
+from jobs import failpoints
+from jobs.database import DatabaseSettings, open_engine
+from jobs.errors import ConfigurationError
 from jobs.telemetry import logs, printed, reports, traces
 from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import Instruments, instruments_of
@@ -25,6 +22,7 @@ from jobs.telemetry.process import tell_facts
 from tasks import discovery
 from tasks.app import celery_app, load_catalogue
 from tasks.app import settings as task_settings
+from tasks.catalogue import Catalogue
 from tasks.library.settings import HttpSettings, SmtpSettings
 from tasks.settings import TaskSettings
 from tasks.startup import wait_for_servers
@@ -35,6 +33,7 @@ from worker.ears import Ears
 from worker.heartbeat import Heartbeat
 from worker.keeper import Keeper
 from worker.ledger import Ledger
+from worker.presence import Presence
 from worker.processes import Processes
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep
@@ -56,8 +55,7 @@ class Parts:
     drain: Drain
     ears: Ears
     instruments: Instruments
-    announce: Callable[[], None]
-    leave: Callable[[], None]
+    presence: Presence
 
 
 def assemble(
@@ -65,23 +63,48 @@ def assemble(
 ) -> Parts:
     """Make the parts of a worker; nothing connects yet."""
     catalogue = load_catalogue(app, tasks)
-    name = chosen.node()
-    engine = open_engine(database, application_name="penstock-worker", pool_size=2, hot=True)
     brief = _within_a_lease(database, chosen.lease_seconds)
-    pulse = open_engine(brief, application_name="penstock-heartbeat", pool_size=1, hot=True)
-    pool_process.enter(
-        pool_process.PoolProcess(
-            app=app,
-            catalogue=catalogue,
-            result_limit_bytes=chosen.result_limit_bytes,
-            open_database=lambda: open_engine(brief, application_name="penstock-task", pool_size=1),
-            traced=traced.attempt if traced else None,
-        )
-    )
+    pool_process.enter(_surroundings(chosen, brief, app, catalogue, traced))
     instruments = instruments_of(Process.WORKER)
     tell_facts(instruments.registry)
-    watch(engine, "keeper", instruments)
+    keeper = _keeper(chosen, database, catalogue, instruments)
+    if traced:
+        keeper.killed = traced.killed
+    pulse = open_engine(brief, application_name="penstock-heartbeat", pool_size=1, hot=True)
     watch(pulse, "heartbeat", instruments)
+    ears = Ears(chosen.deaf_seconds)
+    keeper.claimed = ears.claimed
+    heartbeat = Heartbeat(keeper, pulse, chosen, ears, lambda: tuple(app.amqp.queues.consume_from))
+    presence = Presence(
+        pulse,
+        chosen.node(),
+        queues=chosen.worker_queues or tasks.queues,
+        tasks=[spec.name for spec in catalogue],
+        slots=chosen.worker_concurrency,
+    )
+    return Parts(keeper, heartbeat, Drain(keeper, chosen.drain_seconds), ears, instruments, presence)
+
+
+def _surroundings(
+    chosen: WorkerSettings, database: DatabaseSettings, app: Celery, catalogue: Catalogue, traced: Any
+) -> pool_process.PoolProcess:
+    """Return what the code that runs tasks finds around it."""
+    return pool_process.PoolProcess(
+        app=app,
+        catalogue=catalogue,
+        result_limit_bytes=chosen.result_limit_bytes,
+        open_database=lambda: open_engine(database, application_name="penstock-task", pool_size=1),
+        traced=traced.attempt if traced else None,
+    )
+
+
+def _keeper(
+    chosen: WorkerSettings, database: DatabaseSettings, catalogue: Catalogue, instruments: Instruments
+) -> Keeper:
+    """Return a keeper with connections of its own, which shows how many of its slots are busy."""
+    engine = open_engine(database, application_name="penstock-worker", pool_size=2, hot=True)
+    watch(engine, "keeper", instruments)
+    name = chosen.node()
     keeper = Keeper(
         worker=name,
         ledger=Ledger(engine, name, timedelta(seconds=chosen.lease_seconds)),
@@ -89,35 +112,8 @@ def assemble(
         catalogue=catalogue,
         instruments=instruments,
     )
-    if traced:
-        keeper.killed = traced.killed
     instruments["slots_busy"].set_function(lambda: keeper.busy)
-    queues = chosen.worker_queues or tasks.queues
-
-    def announce() -> None:
-        with transaction(pulse) as connection:
-            registry.announce(
-                connection,
-                name=name,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                queues=queues,
-                tasks=[spec.name for spec in catalogue],
-                slots=chosen.worker_concurrency,
-                release=release_version(),
-            )
-
-    def leave() -> None:
-        try:
-            with transaction(pulse) as connection:
-                registry.leave(connection, name)
-        except DatabaseUnavailable:
-            return  # its silence says the same a little later
-
-    ears = Ears(chosen.deaf_seconds)
-    keeper.claimed = ears.claimed
-    heartbeat = Heartbeat(keeper, pulse, chosen, ears, lambda: tuple(app.amqp.queues.consume_from))
-    return Parts(keeper, heartbeat, Drain(keeper, chosen.drain_seconds), ears, instruments, announce, leave)
+    return keeper
 
 
 def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> DatabaseSettings:
@@ -166,7 +162,7 @@ def compose(
     def on_stopped(**_: Any) -> None:
         parts[0].keeper.close()
         parts[0].heartbeat.close()
-        parts[0].leave()
+        parts[0].presence.leave()
         for last in parting:
             last()
 

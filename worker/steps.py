@@ -339,7 +339,7 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
 
     def _has_announced(self) -> bool:
         try:
-            self._parts.announce()
+            self._parts.presence.announce()
         except DatabaseUnavailable:
             log.warning("database_unavailable", doing="announce")
             return False
