@@ -1,7 +1,7 @@
 """`penstock schedules`: writing schedules, looking at them, and asking them for more than their timing says."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
@@ -9,12 +9,25 @@ import typer
 from deploy.cli import options, schedule_views, screen, values, views
 from deploy.cli.client import Json, connected
 from deploy.cli.errors import DONE, NOT_SUCCEEDED, REFUSED, Refusal
+from deploy.cli.grouping import grouped
+from deploy.cli.job_options import Arguments, Priority, Queue, Task, Terms
 from deploy.cli.looking import All, Limit
+from deploy.cli.schedule_options import (
+    ExpiresAfter,
+    From,
+    IfMatch,
+    InstantAs,
+    Missed,
+    Name,
+    Names,
+    New,
+    OnOverlap,
+    Timing,
+    To,
+)
 from deploy.cli.steering import UNAUTHORIZED
-from deploy.cli.submitting import Priority, Queue, RetryMax, Tags, TimeLimit, UniqueKey
 from deploy.cli.waiting import exit_code, wait_for
-from jobs.calendar.timing import OnFold, OnGap
-from jobs.planning.words import CatchUp, Decision, Overlap, Source
+from jobs.planning.words import Decision, Source
 
 app = typer.Typer()
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -26,19 +39,6 @@ NOTHING: Final[Json] = {}
 QUOTE: Final = '"'
 SOON: Final = 3
 """Instants that are shown of a schedule that was just written."""
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name", show_default=False)]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of schedules", show_default=False)]
-Task = Annotated[
-    str, typer.Argument(metavar="TASK", help="The task's name; `penstock tasks` lists them", show_default=False)
-]
-From = Annotated[
-    str | None, typer.Option("--from", metavar="TIME", parser=values.instant, help="Not before: 2030-01-31T18:00Z")
-]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", parser=values.instant, help="Not after")]
-IfMatch = Annotated[
-    str | None,
-    typer.Option("--if-match", metavar="ETAG", help="Only if nobody has edited it since: its etag in `show`"),
-]
 
 
 def _condition(if_match: str | None, names: Sequence[str] = ()) -> dict[str, str]:
@@ -59,62 +59,21 @@ def _condition(if_match: str | None, names: Sequence[str] = ()) -> dict[str, str
         "penstock schedules put books demo.noop --cron '0 6 L * *' --catch-up all --catch-up-window 31d --queue bulk",
     ),
 )
+@grouped
 def put(
     name: Name,
     task: Task,
     *,
-    cron: Annotated[str | None, typer.Option(metavar="CRON", help="Five fields, or six with the second first")] = None,
-    every: Annotated[
-        float | None, typer.Option(metavar="DURATION", parser=values.duration, help="30s, 10m, 2h, 1d of elapsed time")
-    ] = None,
-    at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Once: 2030-01-31T09:00 by the zone's clock, or ...T09:00Z")
-    ] = None,
-    zone: Annotated[str | None, typer.Option(metavar="ZONE", help="Such as Europe/Berlin. Default: UTC")] = None,
-    on_gap: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"Times that a clock jumps over: {', '.join(get_args(OnGap))}")
-    ] = None,
-    on_fold: Annotated[
-        str | None, typer.Option(metavar="RULE", help=f"Times that a clock shows twice: {', '.join(get_args(OnFold))}")
-    ] = None,
-    jitter: Annotated[
-        float | None, typer.Option(metavar="DURATION", parser=values.duration, help="Each run is up to so much later")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option(metavar="TIME", parser=values.instant, help="No instant before: 2030-01-31T18:00Z")
-    ] = None,
-    end: Annotated[str | None, typer.Option(metavar="TIME", parser=values.instant, help="No instant after")] = None,
-    payload: options.Payload = None,
-    payload_file: options.PayloadFile = None,
-    param: options.Pairs = None,
-    instant_as: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The argument of the task that gets the instant")
-    ] = None,
+    timing: Timing,
+    arguments: Arguments,
+    instant_as: InstantAs = None,
     queue: Queue = None,
     priority: Priority = None,
-    expires_after: Annotated[
-        float | None,
-        typer.Option(metavar="DURATION", parser=values.duration, help="Not started any more so long after it was made"),
-    ] = None,
-    unique_key: UniqueKey = None,
-    tag: Tags = None,
-    retry_max: RetryMax = None,
-    time_limit: TimeLimit = None,
-    catch_up: Annotated[CatchUp | None, typer.Option(help="Make up for what was missed. Default: latest")] = None,
-    catch_up_window: Annotated[
-        float | None, typer.Option(metavar="DURATION", parser=values.duration, help="Nothing older. Default: 1d")
-    ] = None,
-    catch_up_limit: Annotated[
-        int | None, typer.Option(min=1, max=1000, metavar="N", help="Of all, the newest so many. Default: 100")
-    ] = None,
-    missed_after: Annotated[
-        float | None,
-        typer.Option(metavar="DURATION", parser=values.duration, help="Later than this it was missed. Default: 60s"),
-    ] = None,
-    overlap: Annotated[
-        Overlap | None, typer.Option(help="When the job before has not finished. Default: allow")
-    ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Only where there is none of this name")] = False,
+    expires_after: ExpiresAfter = None,
+    terms: Terms,
+    missed: Missed,
+    overlap: OnOverlap = None,
+    new: New = False,
     if_match: IfMatch = None,
     json: options.AsJson = False,
     url: options.Url = None,
@@ -125,30 +84,9 @@ def put(
     The same again changes nothing. What is not given is the default, not what
     it was before. A pause stays as it is.
     """
-    body = _given(
-        cron=cron,
-        every_seconds=every,
-        at=at,
-        zone=zone,
-        on_gap=on_gap,
-        on_fold=on_fold,
-        jitter_seconds=jitter,
-        start_at=start,
-        end_at=end,
-        task=task,
-        payload=values.payload(payload, payload_file, param or []),
-        instant_as=instant_as,
-        queue=queue,
-        priority=priority,
-        expires_after_seconds=expires_after,
-        unique_key=unique_key,
-        tags=tag,
-        retry=_given(max_retries=retry_max) or None,
-        time_limit=_given(hard_seconds=time_limit) or None,
-        catch_up=_given(mode=catch_up, window_seconds=catch_up_window, limit=catch_up_limit) or None,
-        missed_after_seconds=missed_after,
-        overlap=overlap,
-    )
+    body = {"task": task, "payload": arguments.together(), **timing.body(), **terms.body(), **missed.body()}
+    body |= values.given(queue=queue, priority=priority, expires_after_seconds=expires_after)
+    body |= values.given(instant_as=instant_as, overlap=overlap)
     condition = _condition(if_match) | ({"If-None-Match": "*"} if new else {})
     once: Json = {"headers": condition, "patience": 0.0} if condition else {}
     with connected(url, key_file) as api:
@@ -156,10 +94,6 @@ def put(
         schedule_views.show_written(schedule, as_json=json)
         if screen.for_people() and not json:
             schedule_views.show_preview(api.get(_path(name, "preview"), params={"count": SOON}), as_json=False)
-
-
-def _given(**wanted: Any) -> Json:
-    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _path(name: str, *parts: str) -> str:
@@ -186,7 +120,7 @@ def list_schedules(
     Elsewhere than on a terminal each is a line with tabs between the fields:
     name, timing, zone, task, state, next_at, source.
     """
-    wanted = _given(task=task, source=source, paused=paused)
+    wanted = values.given(task=task, source=source, paused=paused)
     with connected(url, key_file) as api:
         found = api.pages("/schedules", "schedules", wanted, None if everything else limit)
         schedule_views.show_schedules(found, as_json=json)
@@ -220,7 +154,7 @@ def preview(
 ) -> None:
     """Show the next instants in UTC and by the zone's clock, with gaps and folds marked."""
     with connected(url, key_file) as api:
-        found = api.get(_path(name, "preview"), params=_given(count=count, after=after))
+        found = api.get(_path(name, "preview"), params=values.given(count=count, after=after))
     schedule_views.show_preview(found, as_json=json)
 
 
@@ -248,7 +182,7 @@ def history(
     Elsewhere than on a terminal each is a line with tabs between the fields:
     instant, decision, reason, job_id, count, through_at, detail.
     """
-    wanted = _given(decision=decision) | {key: one for key, one in (("from", first), ("to", last)) if one}
+    wanted = values.given(decision=decision) | {key: one for key, one in (("from", first), ("to", last)) if one}
     with connected(url, key_file) as api:
         found = api.pages(_path(name, "occurrences"), "occurrences", wanted, None if everything else limit)
         schedule_views.show_occurrences(found, as_json=json)

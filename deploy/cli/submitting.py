@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import uuid4
 
 import typer
@@ -12,6 +12,8 @@ import typer
 from deploy.cli import options, screen, values, views
 from deploy.cli.client import PASSING, Api, Json, connected
 from deploy.cli.errors import Refusal, Unreachable
+from deploy.cli.grouping import grouped
+from deploy.cli.job_options import Arguments, Priority, Queue, Task, Terms
 from deploy.cli.waiting import exit_code, wait_for, wait_for_all
 
 BATCH: Final = 1000
@@ -19,27 +21,12 @@ BATCH: Final = 1000
 
 app = typer.Typer()
 
-Task = Annotated[
-    str, typer.Argument(metavar="TASK", help="The task's name; `penstock tasks` lists them", show_default=False)
-]
-Queue = Annotated[str | None, typer.Option(metavar="QUEUE", help="Default: the task's")]
-Priority = Annotated[
-    int | None, typer.Option(min=0, max=9, metavar="N", help="0 to 9, larger is sooner. Default: the task's")
-]
 Delay = Annotated[
     float | None, typer.Option(metavar="DURATION", parser=values.duration, help="Not before so long: 90, 10m, 2h, 1d")
 ]
 RunAt = Annotated[str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not before: 2030-01-31T18:00Z")]
 ExpiresAt = Annotated[
     str | None, typer.Option(metavar="TIME", parser=values.instant, help="Not started any more from this instant")
-]
-UniqueKey = Annotated[str | None, typer.Option(metavar="KEY", help="At most one unfinished job holds it")]
-Tags = Annotated[list[str] | None, typer.Option(metavar="TAG", help="For finding jobs again; may be repeated")]
-RetryMax = Annotated[
-    int | None, typer.Option(min=0, metavar="N", help="Retries after the first attempt. Default: the task's")
-]
-TimeLimit = Annotated[
-    float | None, typer.Option(metavar="DURATION", parser=values.duration, help="One attempt is killed after so long")
 ]
 OwnKey = Annotated[
     str | None,
@@ -58,21 +45,17 @@ Count = Annotated[int, typer.Option(min=1, metavar="N", help="Submit the same jo
         "cat payload.json | penstock submit http.request --payload-file - --unique-key report-7",
     ),
 )
+@grouped
 def submit(
     task: Task,
     *,
-    payload: options.Payload = None,
-    payload_file: options.PayloadFile = None,
-    param: options.Pairs = None,
+    arguments: Arguments,
     queue: Queue = None,
     priority: Priority = None,
     delay: Delay = None,
     run_at: RunAt = None,
     expires_at: ExpiresAt = None,
-    unique_key: UniqueKey = None,
-    tag: Tags = None,
-    retry_max: RetryMax = None,
-    time_limit: TimeLimit = None,
+    terms: Terms,
     idempotency_key: OwnKey = None,
     count: Count = 1,
     wait: options.Wait = None,
@@ -89,27 +72,13 @@ def submit(
     With --wait the exit code tells how the job ended: 0 succeeded, 1 failed,
     cancelled or expired, 3 not yet.
     """
-    body = _given(
-        task=task,
-        payload=values.payload(payload, payload_file, param or []),
-        queue=queue,
-        priority=priority,
-        delay_seconds=delay,
-        run_at=run_at,
-        expires_at=expires_at,
-        unique_key=unique_key,
-        tags=tag,
-        retry=_given(max_retries=retry_max) or None,
-        time_limit=_given(hard_seconds=time_limit) or None,
-    )
+    when = values.given(delay_seconds=delay, run_at=run_at, expires_at=expires_at)
+    where = values.given(queue=queue, priority=priority)
+    body = {"task": task, "payload": arguments.together(), **where, **when, **terms.body()}
     key = idempotency_key or str(uuid4())
     with connected(url, key_file) as api:
         send = submit_one if count == 1 else partial(submit_many, count=count)
         raise typer.Exit(send(api, body, key=key, wait=wait, as_json=json))
-
-
-def _given(**wanted: Any) -> Json:
-    return {name: value for name, value in wanted.items() if value is not None}
 
 
 @contextmanager

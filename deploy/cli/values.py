@@ -16,6 +16,11 @@ _SEVERAL: Final = re.compile(r"(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?s)?(?:
 """The largest unit first, each once."""
 
 
+def given(**wanted: Any) -> dict[str, Any]:
+    """Return what was given: all that is not None."""
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
 def payload(text: str | None, file: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
     """Return the payload: the JSON object of `text` or `file`, with each ``key=value`` of `pairs` put into it.
 
