@@ -185,6 +185,11 @@ def test_what_is_in_the_way_of_a_restore_is_named_and_left_alone(server: Archivi
         server.run("restore", str(server.state / "elsewhere"), "2020-01-31T12:00:00Z")
     with pytest.raises(BackupFailed, match="'noonish' is no time"):
         server.run("restore", str(server.state / "elsewhere"), "noonish")
+    for clock in ("2026-01-31 12:00:00", "2026-01-31"):  # the server's time zone may be any
+        with pytest.raises(BackupFailed, match=f"'{clock}' is in no time zone"):
+            server.run("restore", str(server.state / "elsewhere"), clock)
+    with pytest.raises(BackupFailed, match="a path or a time must hold none of"):
+        server.run("restore", str(server.state / "elsewhere"), BACKUP_DIR=f"{server.backup}/50%full")
 
     server.run("base")
     before = sorted(server.data.iterdir())
@@ -192,6 +197,16 @@ def test_what_is_in_the_way_of_a_restore_is_named_and_left_alone(server: Archivi
         server.run("restore", str(server.data))
 
     assert sorted(server.data.iterdir()) == before
+
+
+def test_an_archive_may_be_named_as_it_is_seen_from_here(server: ArchivingPostgres) -> None:
+    point = filled(server)
+    server.lose()
+
+    server.restore(point, BACKUP_DIR=str(server.backup).lstrip("/"))  # every command is run in /
+    server.start()
+
+    assert notes(server) == ["before the backup", "before the point"]
 
 
 def test_prune_keeps_the_last_backups_and_the_wal_that_they_need(server: ArchivingPostgres) -> None:
