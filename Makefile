@@ -62,10 +62,10 @@ chaos:  ## the whole stack under load and faults, then a check; SEED=, MINUTES=3
 	  $(if $(BROKER),--broker $(BROKER)) $(if $(RATE),--rate $(RATE)) $(if $(FAULTS),--faults-per-minute $(FAULTS)) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(PLAN),--plan) $(if $(KEEP),--keep)
 
-restore-drill:  ## lose PostgreSQL and the broker under load, restore to a point in time, check; SEED=, SECONDS=30
+restore-drill:  ## lose PostgreSQL and the broker under load, restore to a point in time, check; SEED=, SECONDS=30, BROKER=rabbitmq
 	@$(DEV)
 	@exec $(PY) -m tests.drill $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
-	  $(if $(RATE),--rate $(RATE)) $(if $(PLANT),--plant $(PLANT))
+	  $(if $(BROKER),--broker $(BROKER)) $(if $(RATE),--rate $(RATE)) $(if $(PLANT),--plant $(PLANT))
 
 audit:  ## advisories, security rules, secrets, SBOM, workflows; STRICT=1 wants every answer, PAGE=1 writes the page
 	@$(DEV)

@@ -6,13 +6,26 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import redis
+from kombu import Connection
 
 from deploy.stack.errors import StackError
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.valkey import ValkeyServer
+from tasks.topology import depth, transport_options
 
 QUEUES: Final = ("default", "critical", "bulk")
 CONTROL_SECONDS: Final = 30.0
+
+
+def doorbells(url: str) -> int:
+    """Return how many doorbells wait in the broker, in all its queues."""
+    with Connection(url, transport_options=transport_options(url)) as connection:
+        return sum(depth(connection, queue) for queue in QUEUES)
+
+
+def kind_of(name: str) -> type["ChaosRabbit | ChaosValkey"]:
+    """Return the server that the options call so."""
+    return ChaosRabbit if name == "rabbitmq" else ChaosValkey
 
 
 class Broker(Protocol):

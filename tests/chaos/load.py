@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from jobs.state import FINAL, JobState
 from tests.chaos.client import Client, Flight
 from tests.chaos.ledger import Call, Ledger, Wanted
-from tests.chaos.mix import Request, Then, Wish, pauses, requests
+from tests.chaos.mix import Request, Then, pauses, requests
 
 AT_ONCE: Final = 64
 """Requests under way; when all hang the load is held up, and goes on at its rate afterwards."""
@@ -124,7 +124,7 @@ class Load:
     async def _serve(self, request: Request, room: asyncio.Semaphore) -> None:
         now = datetime.now(UTC)
         try:
-            ids = await self._hand_in([_wanted(wish, now) for wish in request.wishes], batch=request.batch)
+            ids = await self._hand_in([wish.wanted(now) for wish in request.wishes], batch=request.batch)
         finally:
             room.release()
         for job_id, wish in zip(ids, request.wishes, strict=False):
@@ -171,21 +171,3 @@ class Load:
                 return state == JobState.FAILED
             await asyncio.sleep(0.5)
         return False
-
-
-def _wanted(wish: Wish, now: datetime) -> Wanted:
-    """Return the job as it is asked for at the instant `now`."""
-
-    def instant(seconds: float | None) -> datetime | None:
-        return None if seconds is None else now + timedelta(seconds=seconds)
-
-    return Wanted(
-        task=wish.task,
-        payload=wish.payload,
-        queue=wish.queue,
-        priority=wish.priority,
-        run_at=instant(wish.run_in),
-        delay_seconds=wish.delay,
-        expires_at=instant(wish.expires_in),
-        unique_key=wish.unique_key,
-    )

@@ -3,9 +3,10 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from tests.chaos.ledger import Call
+from tests.chaos.ledger import Call, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,23 @@ class Wish:
     expires_in: float | None = None
     unique_key: str | None = None
     then: Then | None = None
+
+    def wanted(self, now: datetime) -> Wanted:
+        """Return the job as it is asked for at the instant `now`."""
+
+        def instant(seconds: float | None) -> datetime | None:
+            return None if seconds is None else now + timedelta(seconds=seconds)
+
+        return Wanted(
+            task=self.task,
+            payload=self.payload,
+            queue=self.queue,
+            priority=self.priority,
+            run_at=instant(self.run_in),
+            delay_seconds=self.delay,
+            expires_at=instant(self.expires_in),
+            unique_key=self.unique_key,
+        )
 
 
 @dataclass(frozen=True, slots=True)

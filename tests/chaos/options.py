@@ -4,7 +4,7 @@ import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from tests.chaos.schedule import Kind
 
@@ -59,18 +59,23 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--seed", type=int, help="a number; default: drawn, and printed")
     parser.add_argument("--broker", choices=BROKERS, help="default: valkey")
-    parser.add_argument("--minutes", type=_positive, help="of load; default 3")
-    parser.add_argument("--rate", type=_positive, help="jobs a second; default 60")
-    parser.add_argument("--faults-per-minute", type=_positive, help="default 18")
-    parser.add_argument("--lease-seconds", type=_positive, help="of the workers; default 6")
+    parser.add_argument("--minutes", type=positive, help="of load; default 3")
+    parser.add_argument("--rate", type=positive, help="jobs a second; default 60")
+    parser.add_argument("--faults-per-minute", type=positive, help="default 18")
+    parser.add_argument("--lease-seconds", type=positive, help="of the workers; default 6")
     parser.add_argument("--only", type=_kinds, help="a comma-separated part of the kinds of faults")
     parser.add_argument("--plan", action="store_true", default=None, help="print what would be done, and do nothing")
     parser.add_argument("--keep", action="store_true", default=None, help="keep the folder of a run that went well too")
-    given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
-    return replace(Options(seed=random.randrange(MOST_SEED)), **given)
+    return replace(Options(seed=random.randrange(MOST_SEED)), **given(parser, argv))
 
 
-def _positive(text: str) -> float:
+def given(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Return the options that are on the command line."""
+    return {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+
+
+def positive(text: str) -> float:
+    """Return the number. Raises `ValueError`, and `ArgumentTypeError` for one that is not more than 0."""
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError("must be more than 0")

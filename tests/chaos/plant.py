@@ -1,6 +1,5 @@
 """The whole system under test: PostgreSQL, a broker, two APIs, three workers, two beats, and a link between any two."""
 
-import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,16 +10,16 @@ import psycopg
 from pydantic import SecretStr
 
 from deploy.stack.child import end_together
-from deploy.stack.ports import LOOPBACK, free_port
+from deploy.stack.ports import LOOPBACK
 from deploy.stack.postgres import PostgresServer
 from jobs.database import DatabaseSettings, open_engine, transaction
 from jobs.keys import create_key
 from jobs.migrations import upgrade
 from tests.chaos import executions
-from tests.chaos.brokers import ChaosRabbit, ChaosValkey
+from tests.chaos.brokers import kind_of
 from tests.chaos.memory import MemoryBound, bound
 from tests.chaos.options import Options
-from tests.chaos.parts import STOP_SECONDS, Hold, Part
+from tests.chaos.parts import MODULES, READY, STOP_SECONDS, Hold, Part, lasting_port
 from tests.chaos.schedule import APIS, BEATS, BROKER, CLIENT, POSTGRES, WORKERS
 from tests.services.proxy import Proxy
 
@@ -36,12 +35,6 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """What differs from the defaults, the lease apart: shorter, so that a short run sees many recoveries; and a process may
 start while a server is away."""
-_READY: Final = {"api": "Uvicorn running on", "worker": " ready.", "beat": "beat: Starting..."}
-
-
-def _port() -> int:
-    """Return a free port that the kernel lends to no outgoing connection: a part must find it free again."""
-    return free_port(random.randrange(20_000, 30_000))
 
 
 class Plant:
@@ -54,9 +47,8 @@ class Plant:
         self._scratch = home / "tmp"
         self.ledger_file = home / "ledger.jsonl"
         self.executions_file = home / "executions.jsonl"
-        self.postgres = PostgresServer(home / "postgres", _port(), log=self.logs / "postgresql.log")
-        kind = ChaosRabbit if options.broker == "rabbitmq" else ChaosValkey
-        self.broker: ChaosRabbit | ChaosValkey = kind(home / "broker", _port(), log=self.logs / "broker.log")
+        self.postgres = PostgresServer(home / "postgres", lasting_port(), log=self.logs / "postgresql.log")
+        self.broker = kind_of(options.broker)(home / "broker", lasting_port(), log=self.logs / "broker.log")
         self.holds = {BROKER: Hold(), POSTGRES: Hold()}
         self.parts: dict[str, Part] = {}
         self.memory: dict[str, MemoryBound] = {}
@@ -98,7 +90,7 @@ class Plant:
         own: dict[str, Any] = {"PENSTOCK_NODE_NAME": f"{name}@chaos"}
         port = None
         if role == "api":
-            port = _port()
+            port = lasting_port()
             links[CLIENT] = self._link(port)
             own = {"PENSTOCK_API_HOST": LOOPBACK, "PENSTOCK_API_PORT": str(port)}
         if role == "worker":
@@ -114,10 +106,10 @@ class Plant:
         }
         return Part(
             name=name,
-            command=[{"beat": "schedules"}.get(role, role)],
+            command=[MODULES[role]],
             environment=surroundings,
             log=self.logs / f"{name}.log",
-            prompt=_READY[role],
+            prompt=READY[role],
             links=links,
             port=port,
             adopt=self._bound(name).adopt if role == "worker" else lambda _pid: None,

@@ -5,13 +5,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from tests.chaos.client import Client
 from tests.chaos.ledger import Call, Ledger, Wanted
-from tests.chaos.mix import Request, Wish, requests
+from tests.chaos.mix import Request, requests
 
 AT_ONCE: Final = 64
 GIVE_UP_SECONDS: Final = 20.0
@@ -74,7 +74,7 @@ class Load:
     async def _serve(self, request: Request, room: asyncio.Semaphore) -> None:
         now = datetime.now(UTC)
         try:
-            ids = await self._client.submit([_wanted(wish, now) for wish in request.wishes], batch=request.batch)
+            ids = await self._client.submit([wish.wanted(now) for wish in request.wishes], batch=request.batch)
         finally:
             room.release()
         for job_id, wish in zip(ids, request.wishes, strict=False):
@@ -85,21 +85,3 @@ class Load:
 def bounded(stream: Iterator[Request]) -> Iterator[Request]:
     """Pass on the requests whose jobs all end by themselves."""
     return (one for one in stream if all(wish.payload.get("seconds", 0) <= LONGEST for wish in one.wishes))
-
-
-def _wanted(wish: Wish, now: datetime) -> Wanted:
-    """Return the job as it is asked for at the instant `now`."""
-
-    def instant(seconds: float | None) -> datetime | None:
-        return None if seconds is None else now + timedelta(seconds=seconds)
-
-    return Wanted(
-        task=wish.task,
-        payload=wish.payload,
-        queue=wish.queue,
-        priority=wish.priority,
-        run_at=instant(wish.run_in),
-        delay_seconds=wish.delay,
-        expires_at=instant(wish.expires_in),
-        unique_key=wish.unique_key,
-    )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-MOST_SEED: Final = 1 << 31
+from tests.chaos.options import BROKERS, MOST_SEED, given, positive
+
 LEAST_SECONDS: Final = 6.0
 MOST_SECONDS: Final = 90.0
 
@@ -34,6 +35,7 @@ class Options:
     """For how long there is load before everything is lost: a third each to the backup, to the point, and beyond it."""
     rate: float = 30.0
     """Jobs submitted in a second, on the average."""
+    broker: str = "valkey"
     plant: Plant | None = None
 
     @property
@@ -42,6 +44,8 @@ class Options:
         words = [f"make restore-drill SEED={self.seed} SECONDS={self.seconds:g}"]
         if self.rate != Options().rate:
             words.append(f"RATE={self.rate:g}")
+        if self.broker != Options().broker:
+            words.append(f"BROKER={self.broker}")
         return " ".join(words)
 
 
@@ -53,10 +57,10 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--seed", type=int, help="a number; default: drawn, and printed")
     parser.add_argument("--seconds", type=_bounded, help="of load, 6 to 90; default 30")
-    parser.add_argument("--rate", type=float, help="jobs a second; default 30")
+    parser.add_argument("--rate", type=positive, help="jobs a second; default 30")
+    parser.add_argument("--broker", choices=BROKERS, help="default: valkey")
     parser.add_argument("--plant", type=Plant, choices=list(Plant), help="a bug that the drill must find")
-    given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
-    return replace(Options(seed=random.randrange(MOST_SEED)), **given)
+    return replace(Options(seed=random.randrange(MOST_SEED)), **given(parser, argv))
 
 
 def _bounded(text: str) -> float:

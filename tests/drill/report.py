@@ -31,7 +31,12 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 def as_markdown(outcome: Outcome) -> str:
     """Return the page."""
     verdict = "nothing acknowledged before the point is missing" if outcome.is_good else "NOT GOOD"
-    lines = [f"# Restore drill, seed {outcome.options.seed}: {verdict}", "", "| step | seconds |", "|---|---:|"]
+    lines = [
+        f"# Restore drill with {outcome.options.broker}, seed {outcome.options.seed}: {verdict}",
+        "",
+        "| step | seconds |",
+        "|---|---:|",
+    ]
     lines += [f"| {name} | {value:.1f} |" for name, value in outcome.seconds.items()]
     lines += ["", "| fact | |", "|---|---|"]
     lines += [f"| {name} | {_told(value)} |" for name, value in outcome.facts.items()]

@@ -64,7 +64,7 @@ class Drill:
 
     def __init__(self, options: Options, home: Path, tell: Callable[[str], None]) -> None:
         """Start nothing."""
-        self.site = Site(home)
+        self.site = Site(home, options.broker)
         self.outcome = Outcome(options)
         self.point = Point(datetime.now(UTC), {}, {}, {})
         self.requests: list[Asked] = []
@@ -95,7 +95,7 @@ class Drill:
 
     def prepare(self) -> None:
         """Return when there was load, a backup and a point in time, and everything is lost."""
-        self._tell("starting PostgreSQL, Valkey and Penstock")
+        self._tell(f"starting PostgreSQL, {self.site.broker.name} and Penstock")
         self.site.start()
         third = self.options.seconds / 3
         urls = {"api-1": self.site.api_url}

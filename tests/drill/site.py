@@ -1,50 +1,43 @@
-"""The system that is lost and restored: PostgreSQL with an archive, Valkey, an API, two workers and a beat."""
+"""The system that is lost and restored: PostgreSQL with an archive, a broker, an API, two workers and a beat."""
 
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import redis
 from sqlalchemy import Engine
 
 from deploy.stack.child import end_together
-from deploy.stack.ports import LOOPBACK, free_port
+from deploy.stack.ports import LOOPBACK
 from jobs.database import transaction
 from jobs.keys import create_key
 from jobs.migrations import upgrade
 from tests.chaos import executions
-from tests.chaos.brokers import ChaosValkey
-from tests.chaos.parts import STOP_SECONDS, Part
+from tests.chaos.brokers import doorbells, kind_of
+from tests.chaos.parts import MODULES, READY, STOP_SECONDS, Part, lasting_port
 from tests.chaos.plant import SETTINGS
 from tests.drill.archive import ArchivingPostgres
 from tests.services.databases import connect_to
 
 LEASE_SECONDS: Final = 6.0
 SLOTS: Final = 3
-_ROLES: Final = {
-    "api-1": ("api", "Uvicorn running on"),
-    "worker-1": ("worker", " ready."),
-    "worker-2": ("worker", " ready."),
-    "beat-1": ("schedules", "beat: Starting..."),
-}
+NAMES: Final = ("api-1", "worker-1", "worker-2", "beat-1")
 
 
 class Site:
     """Everything that runs, all of it under `home`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, broker: str) -> None:
         """Start nothing yet."""
         self.home = home
         self.logs = home / "log"
         self.executions_file = home / "executions.jsonl"
-        self.postgres = ArchivingPostgres(home / "postgres", _port(), log=self.logs / "postgresql.log")
-        self.broker = ChaosValkey(home / "broker", _port(), log=self.logs / "broker.log")
+        self.postgres = ArchivingPostgres(home / "postgres", lasting_port(), log=self.logs / "postgresql.log")
+        self.broker = kind_of(broker)(home / "broker", lasting_port(), log=self.logs / "broker.log")
         self.parts: dict[str, Part] = {}
         self.key = ""
-        self._api_port = _port()
+        self._api_port = lasting_port()
 
     @property
     def api_url(self) -> str:
@@ -62,7 +55,7 @@ class Site:
             upgrade(engine)
             with transaction(engine) as connection:
                 self.key = create_key(connection, name="drill")
-        self.parts = {name: self._part(name) for name in _ROLES}
+        self.parts = {name: self._part(name) for name in NAMES}
         self.begin(list(self.parts))
 
     @contextmanager
@@ -75,7 +68,7 @@ class Site:
             engine.dispose()
 
     def _part(self, name: str) -> Part:
-        command, prompt = _ROLES[name]
+        role = name.partition("-")[0]
         surroundings = {
             **SETTINGS,
             "PENSTOCK_NODE_NAME": f"{name}@drill",
@@ -88,7 +81,7 @@ class Site:
             executions.FILE: str(self.executions_file),
             "TMPDIR": str(self.home / "tmp"),
         }
-        return Part(name, [command], surroundings, self.logs / f"{name}.log", prompt)
+        return Part(name, [MODULES[role]], surroundings, self.logs / f"{name}.log", READY[role])
 
     def begin(self, names: Sequence[str]) -> None:
         """Start these processes, and return when they are ready."""
@@ -107,9 +100,8 @@ class Site:
         shutil.rmtree(self.broker.data)
 
     def doorbells(self) -> int:
-        """Return how many messages the broker holds."""
-        with redis.Redis.from_url(self.broker.url) as client:
-            return sum(int(client.llen(key)) for key in client.scan_iter(_type="list"))
+        """Return how many doorbells wait in the broker."""
+        return doorbells(self.broker.url)
 
     def stop_parts(self) -> bool:
         """End all of Penstock's processes in good order. False: some had to be killed."""
@@ -121,8 +113,3 @@ class Site:
             part.kill()
         self.broker.destroy()
         self.postgres.destroy()
-
-
-def _port() -> int:
-    """Return a free port that the kernel lends to no outgoing connection: a part must find it free again."""
-    return free_port(random.randrange(20_000, 30_000))

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from deploy.stack.errors import NotInstalled
+from deploy.stack.rabbitmq import find_or_install
 from tests.drill.archive import BackupFailed
 from tests.drill.options import Options, Plant
 from tests.drill.report import as_json, as_markdown
 from tests.drill.run import Drill, Outcome
+from tests.services.fixtures import unavailable
 
 Lost = Callable[[Plant | None], Drill]
 
@@ -70,6 +73,25 @@ def test_what_was_acknowledged_before_the_point_is_there_and_runs_to_its_end(los
     assert len(told["facts"]["beyond the point"]) >= 20
     assert {"RPO: lost with the disk", "RTO: PostgreSQL takes writes", "RTO: the API accepts"} <= told["seconds"].keys()
     assert "nothing acknowledged before the point is missing" in as_markdown(outcome)
+
+
+def test_a_drill_whose_broker_is_rabbitmq_finds_nothing_wrong_either() -> None:
+    try:
+        find_or_install()
+    except NotInstalled as error:
+        unavailable(str(error))
+    home = Path(tempfile.mkdtemp(prefix="penstock-drill-"))
+    home.chmod(0o711)
+    try:
+        outcome = Drill(Options(seed=5, seconds=6.0, broker="rabbitmq"), home, print).execute()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+    assert outcome.wrong == []
+    assert outcome.is_good
+    ready, doorbells = outcome.facts["ready jobs, and doorbells in the broker"]
+    assert doorbells >= ready > 0
+    assert outcome.options.command == "make restore-drill SEED=5 SECONDS=6 BROKER=rabbitmq"
 
 
 def test_a_job_that_is_missing_after_the_restore_is_named(lost: Lost) -> None:
