@@ -6,6 +6,8 @@ Paths are another, and nothing else: /opt/penstock, /build and /dist lie below a
 import os
 import re
 import shutil
+import signal
+import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +23,29 @@ INSTALL_SECONDS: Final = 300
 WHERE: Final = re.compile(r"(?<!\S)/(opt/penstock|build|dist)\b")
 NOT_HERE: Final = {"UV_NO_CACHE"}  # what the run before has downloaded is the same, by its hash
 SYSTEM: Final = "/usr/local/bin:/usr/bin:/bin"
+ALONE: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+CONFINE: Final = """
+set -e
+image=$1 base=$2 hidden=$3 user=$4 group=$5
+shift 5
+mount --make-rprivate /
+mount --bind "$base" /mnt
+mount --bind "$image" /media
+for place in "$hidden" /opt; do [ -z "$place" ] || mount -t tmpfs -o mode=0755 none "$place"; done
+[ -x "$base/bin" ] || { mkdir -p "$base"; mount --move /mnt "$base"; }
+mkdir /opt/penstock /opt/empty
+mount --move /media /opt/penstock
+findmnt --raw --noheadings --output TARGET,OPTIONS | while read -r target options; do
+    case "$target,$options" in
+    /proc*|/sys*|/dev,*|/dev/pts*) ;;
+    *,rw*) mount -o remount,bind,ro "$target" ;;
+    esac
+done
+for place in /tmp /dev/shm; do mount -t tmpfs -o mode=1777,size=64m none "$place"; done
+cd /opt/empty
+exec setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+"""What an engine does for a container of ours, with the Python of this machine for the image's own."""
 
 
 def find_uv() -> str:
@@ -39,6 +64,15 @@ def pips_index() -> dict[str, str]:
     )
     index = os.environ.get("PIP_INDEX_URL") or asked.stdout.strip()
     return {"UV_DEFAULT_INDEX": index} if index and "UV_DEFAULT_INDEX" not in os.environ else {}
+
+
+def why_not_confined() -> str | None:
+    """Return what a confined container would lack here; None where one can be made."""
+    if missing := [name for name in ("unshare", "findmnt", "setpriv") if shutil.which(name) is None]:
+        return f"{', '.join(missing)} (Debian's package util-linux)"
+    trial = [*ALONE, "mount", "-t", "tmpfs", "none", "/mnt"]
+    tried = subprocess.run(trial, capture_output=True, text=True, check=False, timeout=60)
+    return f"the right to mount (CAP_SYS_ADMIN): {tried.stderr.strip()}" if tried.returncode else None
 
 
 class Image:
@@ -109,6 +143,18 @@ class Image:
             timeout=60,
         )
 
+    def confined(self, *words: str) -> list[str]:
+        """Return the command of a container as process 1, as the image's account, where /tmp alone can be written to.
+
+        /dev/shm can be as well: every engine makes one.
+        """
+        base = (self.root / "bin" / "python").resolve().parents[1]
+        hidden = next((str(one) for one in reversed(base.parents) if not one.stat().st_mode & stat.S_IXOTH), "")
+        user, group = dockerfile.of(dockerfile.LAST, "USER")[-1].split(":")
+        _, *rest = self.command(*words)
+        entry = ["/opt/penstock/bin/python", "-P", f"/opt/penstock/bin/{dockerfile.words('ENTRYPOINT')[0]}"]
+        return [*ALONE, "sh", "-c", CONFINE, "sh", str(self.root), str(base), hidden, user, group, *entry, *rest]
+
     def probe(self, directory: Path, **own: object) -> int:
         """Return how the image's health check ends in a container with these variables."""
         _, *rest = dockerfile.words("HEALTHCHECK")
@@ -118,8 +164,8 @@ class Image:
 class Container:
     """One role of the image in an empty folder, on free ports of this machine."""
 
-    def __init__(self, image: Image, home: Path, *words: str, **own: object) -> None:
-        """Describe it; nothing runs yet."""
+    def __init__(self, image: Image, home: Path, *words: str, confined: bool = False, **own: object) -> None:
+        """Describe it; nothing runs yet. Confined it is process 1 of a place of its own: see `why_not_confined`."""
         self.image = image
         self.folder = home / f"{words[0] if words else 'default'}-folder"
         self.folder.mkdir()
@@ -137,14 +183,22 @@ class Container:
             LOOPBACK,
         )
         self.own = {**own, **hosts, **self.ports}
+        self._is_confined = confined
         self.log = home / f"{self.folder.name}.log"
         self.child = Child(
             self.folder.name,
-            image.command(*words),
+            image.confined(*words) if confined else image.command(*words),
             environment=image.environment(**self.own),
             log=self.log,
             directory=self.folder,
+            leash=signal.SIGKILL if confined else signal.SIGTERM,
         )
+
+    def stop(self) -> None:
+        """Send SIGTERM to the process, as an engine does; confined, that is the child of who has made its place."""
+        pid = self.child.pid
+        inside = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if self._is_confined else [str(pid)]
+        os.kill(int(inside[0]), signal.SIGTERM)
 
     def is_well(self) -> bool:
         """Say whether the health check ends well, as an engine would ask."""

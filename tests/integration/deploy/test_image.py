@@ -17,8 +17,8 @@ from deploy.stack.postgres import PostgresServer
 from jobs.migrations import head
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer
-from tests.services.image import Container, Image, find_uv
+from tests.services.fixtures import administer, unavailable
+from tests.services.image import SYSTEM, Container, Image, find_uv, why_not_confined
 from tests.services.stack import FINAL, eventually
 
 START_SECONDS: Final = 60.0
@@ -134,6 +134,33 @@ def test_every_role_starts_from_an_empty_folder_does_its_work_and_drains_on_sigt
 
     assert [list(one.folder.iterdir()) for one in containers] == [[], [], [], []]
     assert files(image.root) == before, "a read-only file system is enough"
+
+
+def test_every_role_is_process_1_of_a_container_that_may_do_and_write_next_to_nothing(
+    image: Image, empty_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    if lacking := why_not_confined():
+        unavailable(lacking)
+    told = {"PENSTOCK_DATABASE_URL": empty_url, "PENSTOCK_BROKER_URL": broker_url, "PENSTOCK_API_PROCESSES": 2}
+    told |= {"PENSTOCK_FLOWER_PASSWORD": "open sesame", "PATH": f"/opt/penstock/bin:{SYSTEM}"}
+    migration = Container(image, tmp_path, "migrate", confined=True, **told)
+    migration.child.start()
+    assert migration.child.wait(START_SECONDS)
+    assert migration.child.exit_code == 0, migration.child.tail()
+    engine = connect_to(empty_url)
+    key = new_key(engine)
+    engine.dispose()
+
+    roles = [Container(image, tmp_path, role, confined=True, **told) for role in ("api", "worker", "beat", "flower")]
+    with started(roles), client_of(roles[0], key) as client:
+        for delay in (0, 0.2):
+            job = client.post("/api/v1/jobs", json={"task": "demo.noop", "payload": {}, "delay_seconds": delay}).json()
+            assert finished(client, job["id"])["state"] == "succeeded"
+        for one in roles:
+            one.stop()
+
+        ended = {one.folder.name: (one.child.wait(STOP_SECONDS), one.child.exit_code) for one in roles}
+        assert set(ended.values()) == {(True, 0)}, ended
 
 
 def test_the_api_ends_by_itself_on_sigterm(
