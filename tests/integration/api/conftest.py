@@ -9,6 +9,7 @@ import structlog
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from tests.services.api import Api, Person, fresh_database, running_api
+from tests.services.proxy import Proxy
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -39,3 +40,17 @@ def api(api_database: str, valkey_server: ValkeyServer) -> Iterator[Api]:
 def person(api: Api) -> Person:
     """Somebody with a key and nothing stored."""
     return api.person()
+
+
+@pytest.fixture
+def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
+    """What stands between the API and PostgreSQL."""
+    with Proxy("127.0.0.1", postgres_server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def cut_off(proxy: Proxy, database_url: str, broker_url: str) -> Iterator[Api]:
+    """An API behind the proxy; our own engine goes around it."""
+    with running_api(proxy.through(database_url), broker_url, direct_url=database_url) as api:
+        yield api

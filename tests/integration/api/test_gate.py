@@ -14,7 +14,6 @@ from sqlalchemy import func, insert, text
 
 from api.crowd import Crowd
 from api.group_commit import FEW
-from deploy.stack.postgres import PostgresServer
 from jobs.database import transaction
 from jobs.tables import idempotency_keys
 from tests.integration.api.problems import problem
@@ -24,13 +23,6 @@ from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
 PROMISE = 0.05
-
-
-@pytest.fixture
-def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
-    """What stands between the API and PostgreSQL."""
-    with Proxy("127.0.0.1", postgres_server.port) as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from sqlalchemy import select, text
 
 from api.crowd import Crowd
@@ -24,27 +23,11 @@ from tests.services.api import Api, Person, running_api
 from tests.services.databases import connect_to
 from tests.services.fixtures import running
 from tests.services.local_processes import LocalProcess, surroundings
-from tests.services.proxy import Proxy, When
+from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
 NOOP = b'{"task": "demo.noop"}'
-COMMIT = b"COMMIT\0"
-"""The whole statement: BEGIN may speak of READ COMMITTED."""
 UNSURE = {"/problems/database-unavailable", "/problems/outcome-unknown"}
-
-
-@pytest.fixture
-def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
-    """What stands between the API and PostgreSQL."""
-    with Proxy("127.0.0.1", postgres_server.port) as made:
-        yield made
-
-
-@pytest.fixture
-def cut_off(proxy: Proxy, database_url: str, broker_url: str) -> Iterator[Api]:
-    """An API behind the proxy; our own engine goes around it."""
-    with running_api(proxy.through(database_url), broker_url, direct_url=database_url) as api:
-        yield api
 
 
 # PostgreSQL
@@ -170,122 +153,6 @@ def test_links_that_are_silent_for_ever_cost_one_answer_each_at_the_most_and_not
         assert person.get(f"/jobs/{job_id}").status_code == 200
         eventually(lambda: person.http.get("/ready").status_code == 200, 30, "it is ready")
         assert person.stored() == 3
-
-
-@pytest.mark.parametrize("headers", [{}, {"idempotency_key": "k"}], ids=["", "with a key"])
-def test_a_commit_that_is_never_answered_accepts_the_job_exactly_once(
-    database_url: str, broker_url: str, proxy: Proxy, headers: dict[str, str]
-) -> None:
-    settings = {"database_statement_timeout_seconds": 1, "database_answer_seconds": 1}
-    with running_api(proxy.through(database_url), broker_url, direct_url=database_url, **settings) as api:
-        person = api.person()
-        person.accepted()
-        proxy.mute(COMMIT)
-
-        answer = person.send(NOOP, **headers)
-
-        assert answer.status_code == 202
-        assert "idempotency-replayed" not in answer.headers
-        assert person.stored() == 2
-        scenes.assert_sound(person.engine, answer.json()["id"])
-
-
-# A COMMIT whose answer is lost
-
-
-@pytest.mark.parametrize("when", When)
-@pytest.mark.parametrize("headers", [{}, {"idempotency_key": "k"}], ids=["", "with a key"])
-def test_a_cut_commit_accepts_the_job_exactly_once(
-    cut_off: Api, proxy: Proxy, when: When, headers: dict[str, str]
-) -> None:
-    person = cut_off.person()
-    person.accepted()
-    proxy.cut(COMMIT, when)
-
-    answer = person.send(NOOP, **headers)
-
-    assert proxy.cuts == 1
-    assert answer.status_code == 202
-    assert "idempotency-replayed" not in answer.headers
-    assert person.stored() == 2
-    scenes.assert_sound(person.engine, answer.json()["id"])
-    if headers:
-        assert person.send(NOOP, **headers).content == answer.content
-        assert person.stored() == 2
-
-
-@pytest.mark.parametrize("when", When)
-def test_a_cut_commit_of_a_batch_accepts_it_exactly_once(cut_off: Api, proxy: Proxy, when: When) -> None:
-    person = cut_off.person()
-    person.accepted()
-    proxy.cut(COMMIT, when)
-
-    answer = person.send(b'{"jobs": [%s]}' % b",".join([NOOP] * 20), "/api/v1/jobs/batch")
-
-    assert proxy.cuts == 1
-    assert answer.status_code == 202
-    assert person.stored() == 21
-
-
-def test_a_cut_in_the_middle_of_the_transaction_leaves_nothing_behind(cut_off: Api, proxy: Proxy) -> None:
-    person = cut_off.person()
-    person.accepted()
-    proxy.cut(b"demo.noop", When.BEFORE)
-
-    assert person.submit().status_code == 202
-    assert proxy.cuts == 1
-    assert person.stored() == 2
-
-
-@pytest.mark.parametrize(("when", "stored"), [(When.AFTER, True), (When.BEFORE, False)])
-def test_what_cannot_be_known_is_said_and_the_key_tells_it_later(
-    cut_off: Api, proxy: Proxy, when: When, stored: bool
-) -> None:
-    person = cut_off.person()
-    person.accepted()
-    proxy.cut(COMMIT, when, then_refuse=True)
-
-    problem(person.send(NOOP, idempotency_key="k"), 503, "outcome-unknown")
-    assert person.stored() == 1 + stored
-
-    proxy.heal()
-    answer = person.send(NOOP, idempotency_key="k")
-    assert answer.status_code == 202
-    assert ("idempotency-replayed" in answer.headers) is stored
-    assert person.stored() == 2
-
-
-@pytest.mark.parametrize("when", When)
-def test_many_cuts_among_many_requests_lose_nothing_and_double_nothing(cut_off: Api, proxy: Proxy, when: When) -> None:
-    person = cut_off.person()
-    person.accepted()
-    proxy.cut(COMMIT, when, times=4, seconds=0.1)
-    keys = [f"k{number}" for number in range(60)]
-
-    with ThreadPoolExecutor(12) as pool:
-        first = list(pool.map(lambda key: person.send(NOOP, idempotency_key=key), keys))
-    assert proxy.cuts >= 2
-    proxy.heal()
-    second = [person.send(NOOP, idempotency_key=key) for key in keys]
-
-    assert {answer.status_code for answer in first} <= {202, 503}
-    assert {answer.status_code for answer in second} == {202}
-    assert person.stored() == 1 + len(keys)
-    for one, other in zip(first, second, strict=True):
-        assert one.status_code == 503 or one.content == other.content
-
-
-def test_a_replay_that_was_cut_is_told_as_unknown(cut_off: Api, proxy: Proxy) -> None:
-    person = cut_off.person()
-    job_id = person.accepted()
-    person.post(f"/jobs/{job_id}/cancel")
-    proxy.cut(COMMIT, When.AFTER)
-
-    problem(person.post(f"/jobs/{job_id}/replay", headers={"Idempotency-Key": "r"}), 503, "outcome-unknown")
-
-    again = person.post(f"/jobs/{job_id}/replay", headers={"Idempotency-Key": "r"})
-    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
-    assert person.stored() == 2
 
 
 # Readers who wait

@@ -11,7 +11,6 @@ import psutil
 import pytest
 from sqlalchemy import Engine
 
-from deploy.stack.postgres import PostgresServer
 from tests.integration.api.test_processes import Served
 from tests.services.api import Person
 from tests.services.databases import connect_to
@@ -19,13 +18,6 @@ from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
 STREAM = {"Accept": "text/event-stream"}
-
-
-@pytest.fixture
-def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
-    """What stands between the API and PostgreSQL."""
-    with Proxy("127.0.0.1", postgres_server.port) as made:
-        yield made
 
 
 @pytest.fixture

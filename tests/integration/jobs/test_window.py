@@ -15,7 +15,7 @@ from jobs.model import Kind, NewJob
 from jobs.window import BELIEVED_FOR, DOUBT_AFTER, LOOK_EVERY, RECOUNT_AFTER, Backlog, Window, ready_kinds
 from tests.factories import new_job
 from tests.integration.jobs import scenes
-from tests.integration.jobs.test_upkeep import unrung
+from tests.integration.jobs.chores import unrung
 from tests.services.databases import connect_to
 
 USUAL: Kind = ("default", 4)

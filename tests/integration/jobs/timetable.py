@@ -1,6 +1,7 @@
 """Short ways to bring a schedule where a test needs it, through the real functions, each in its own transaction."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Engine, RowMapping, select, text
@@ -8,6 +9,7 @@ from sqlalchemy import Engine, RowMapping, select, text
 from jobs.database import transaction
 from jobs.model import Idempotency, JobId
 from jobs.planning import by_hand, editing, firing, store
+from jobs.planning.editing import Make
 from jobs.planning.history import Row
 from jobs.planning.model import Definition, Schedule
 from jobs.planning.orders import Outcome
@@ -18,6 +20,7 @@ from tests.integration.jobs.scenes import database_now
 NAME: Final = "nightly"
 TENANT: Final = "default"
 MINUTE: Final = timedelta(minutes=1)
+LATER: Final = datetime(2100, 1, 1, tzinfo=UTC)
 A_LONG_TIME: Final = timedelta(days=10_000)
 
 
@@ -32,6 +35,13 @@ def put(engine: Engine, name: str = NAME, **changes: Any) -> Schedule:
     with transaction(engine) as connection:
         stored, _ = editing.put(connection, name, lambda _found, _now: definition(**changes), editing.ANYBODY)
     return stored
+
+
+def edit(engine: Engine, name: str = NAME, **changes: Any) -> Schedule:
+    """Change these fields of a schedule that is there."""
+    with transaction(engine) as connection:
+        make: Make = lambda found, _: replace(found.definition, **changes)  # type: ignore[union-attr]  # noqa: E731 - it is there
+        return editing.put(connection, name, make, editing.ANYBODY)[0]
 
 
 def due(engine: Engine, seconds_ago: float = 1, name: str = NAME, **changes: Any) -> Schedule:

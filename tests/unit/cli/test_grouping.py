@@ -33,7 +33,6 @@ def look(name: str, *, before: bool = False, window: Window, after: bool = False
         (["it", "--first", "1", "--after"], f"it False {Window(first=1)} True"),
         (["it", "--before", "--last", "3"], f"it True {Window(last=3)} False"),
     ],
-    ids=" ".join,
 )
 def test_the_command_gets_the_group_of_what_was_typed(typed: list[str], said: str) -> None:
     result = CliRunner().invoke(app, typed)
