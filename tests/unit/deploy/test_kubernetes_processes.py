@@ -359,6 +359,17 @@ def test_production_asks_for_certificates_and_keeps_doorbells_and_commits_on_sev
     assert database["plugins"][0]["parameters"]["barmanObjectName"] in of("production", "ObjectStore")
 
 
+def test_every_quorum_queue_gets_a_member_on_every_node_in_the_end() -> None:
+    spec = of("production", "RabbitmqCluster")["rabbitmq"]["spec"]
+    lines = [line for line in spec["rabbitmq"]["additionalConfig"].splitlines() if not line.startswith("#")]
+    config = {name: value for name, _, value in (line.partition(" = ") for line in lines)}
+    membership = "quorum_queue.continuous_membership_reconciliation"
+
+    assert config[f"{membership}.enabled"] == "true"
+    assert int(config[f"{membership}.target_group_size"]) == spec["replicas"]
+    assert int(config["raft.wal_max_size_bytes"]) < 2**31 / 8, "of 2 GiB"
+
+
 def test_the_certificate_of_the_broker_is_for_the_host_that_its_operator_names() -> None:
     (broker,) = of("production", "RabbitmqCluster").values()
     shown = of("production", "Certificate")["rabbitmq"]["spec"]
