@@ -55,7 +55,7 @@ _PATIENCE: Final = "100ms"
 """For how long a change waits for a table; others may wait behind it. The next round tries again."""
 _LOCK: Final = 0x50415254
 """Names the advisory lock of those who change partitions: the letters "PART"."""
-_BEFORE_ALL: Final = UUID(int=0)
+BEFORE_ALL: Final = UUID(int=0)
 _AFTER_ALL: Final = UUID(int=2**128 - 1)
 
 
@@ -78,7 +78,7 @@ def parts_of(connection: Connection, history: Table) -> list[Part]:
     """Return the table's partitions, the oldest first, the default one left out."""
     rows = connection.execute(_PARTS, {"parent": history.name})
     bounded = [(name, bounds) for name, said in rows if (bounds := _RANGE.fullmatch(said))]
-    found = [Part(name, _id(bounds[1], _BEFORE_ALL), _id(bounds[2], _AFTER_ALL)) for name, bounds in bounded]
+    found = [Part(name, _id(bounds[1], BEFORE_ALL), _id(bounds[2], _AFTER_ALL)) for name, bounds in bounded]
     return sorted(found, key=lambda part: part.begins)
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.failpoints import passed, reached
 from jobs.model import PRIORITIES, Doorbell, JobId, Taken, id_after
-from jobs.partitions import HISTORY, deletion
+from jobs.partitions import BEFORE_ALL, HISTORY, deletion
 from jobs.retry import CRASH_LIMIT
 from jobs.state import FINAL, Event, JobState, Outcome, Reason
 from jobs.tables import DUE, EXPIRING, LEASED, RUNG, UNRUNG, attempts, idempotency_keys, jobs
@@ -244,15 +244,17 @@ def seconds_until_due(connection: Connection) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int:
-    """Delete finished jobs older than `keep` and return how many; dead letters that nobody has closed are kept.
+def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH, after: JobId = BEFORE_ALL) -> list[JobId]:
+    """Delete finished jobs older than `keep`, the oldest first, and return them; open dead letters are kept.
 
-    Their history goes with them, or with its month (`jobs.partitions`), and cannot be read until then.
+    Their history goes with them, or with its month (`jobs.partitions`), and cannot be read until then. Whoever goes on
+    `after` the last of them does not go through what was kept or deleted again.
     """
     until = connection.scalars(select(_now - literal(keep, Interval))).one()
     old = (
         select(jobs.c.id)
         .where(
+            jobs.c.id > after,
             jobs.c.id < id_after(until),  # no job finishes before it is made: the newer ones need no look
             jobs.c.state.in_(sorted(FINAL)),
             jobs.c.finished_at < until,
@@ -269,7 +271,7 @@ def prune(connection: Connection, *, keep: timedelta, limit: int = BATCH) -> int
             reached("upkeep.prune.delete")
             connection.execute(statement)
             passed("upkeep.prune.delete")
-    return len(ids)
+    return ids
 
 
 def prune_idempotency_keys(connection: Connection, limit: int = BATCH) -> int:

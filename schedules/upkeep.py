@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from jobs import census, partitions, registry, upkeep
 from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
-from jobs.model import Taken
+from jobs.model import JobId, Taken
 from jobs.planning import history, store
 from jobs.telemetry.metrics import Instruments
 from schedules.readiness import Readiness
@@ -65,6 +65,7 @@ class Upkeep:
         self._rescues_from = -math.inf
         self._readiness = readiness or Readiness()
         self._heard: Final = {"rescue": on_lost}
+        self._pruned_to = partitions.BEFORE_ALL
         self._failed: list[str] = []
         """The steps that failed in this round."""
         self._failing: set[str] = set()
@@ -172,12 +173,22 @@ class Upkeep:
 
     def _prune(self) -> bool:
         keep = timedelta(days=self._settings.keep_finished_days)
-        full = self._step("prune", partial(upkeep.prune, keep=keep))
+        full = self._prune_jobs(keep)
         full |= self._step("prune_keys", upkeep.prune_idempotency_keys)
         full |= self._step("prune_occurrences", partial(history.prune, keep=keep, limit=upkeep.BATCH))
         full |= self._step("prune_schedules", partial(store.prune, keep=keep, limit=upkeep.BATCH))
         with self._doing("prune_workers"), transaction(self._engine) as connection:
             registry.prune(connection, keep=KEEP_WORKERS)
+        return full
+
+    def _prune_jobs(self, keep: timedelta) -> bool:
+        """Delete the next batch of old jobs; a sweep begins anew when it has come to its end, or failed."""
+        gone: list[JobId] = []
+        with self._doing("prune"):
+            gone = commit(self._engine, "prune", partial(upkeep.prune, keep=keep, after=self._pruned_to))
+            tell(self._instruments, "prune", len(gone))
+        full = len(gone) == upkeep.BATCH
+        self._pruned_to = gone[-1] if full else partitions.BEFORE_ALL
         return full
 
     def _until_next_due(self) -> float:

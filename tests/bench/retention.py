@@ -131,10 +131,12 @@ def _working(engine: Engine, seconds_before: float) -> Iterator[_Work]:
     work, done = _Work(), threading.Event()
 
     def prune_and_drop() -> None:
-        began = time.monotonic()
+        began, last = time.monotonic(), partitions.BEFORE_ALL
         while not done.is_set() or not work.drops_ms:
             with transaction(engine) as connection:
-                work.pruned += upkeep.prune(connection, keep=KEEP)
+                gone = upkeep.prune(connection, keep=KEEP, after=last)
+            work.pruned += len(gone)
+            last = gone[-1] if gone else partitions.BEFORE_ALL
             if not work.drops_ms and time.monotonic() - began > seconds_before:
                 work.drops_ms = _drop(engine)
         work.seconds = time.monotonic() - began

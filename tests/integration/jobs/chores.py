@@ -26,8 +26,8 @@ def size(answer: Any) -> int:
 
 
 def ids(found: list[Any]) -> set[JobId]:
-    """Return the jobs of what was taken, or of what is to be rung."""
-    return {one.job_id if isinstance(one, Taken) else one.id for one in found}
+    """Return the jobs of what was taken, or of what is to be rung, or was deleted."""
+    return {one.job_id if isinstance(one, Taken) else getattr(one, "id", one) for one in found}
 
 
 def due(engine: Engine, **changes: Any) -> JobId:

@@ -127,7 +127,7 @@ def test_what_was_not_accepted_was_never_born(engine: Engine) -> None:
 def test_a_job_that_is_deleted_in_its_time_stays_accepted_and_finished(engine: Engine) -> None:
     scenes.change(engine, scenes.ended(engine, success()), finished_at=func.now() - timedelta(hours=1))
     with transaction(engine) as connection:
-        assert upkeep.prune(connection, keep=timedelta(seconds=1)) == 1
+        assert len(upkeep.prune(connection, keep=timedelta(seconds=1))) == 1
 
     assert now(engine) == {}
     assert (born(engine), entered(engine, JobState.SUCCEEDED)) == (1, 1)

@@ -155,7 +155,7 @@ def test_a_month_whose_jobs_are_gone_is_dropped(engine: Engine) -> None:
     gone = aged(engine, success())
     young = scenes.ended(engine, success())
 
-    assert do(engine, upkeep.prune, keep=MONTH) == 1
+    assert len(do(engine, upkeep.prune, keep=MONTH)) == 1
     assert history_of(engine, gone) == [1, 3, 1]
     assert partitions.roll(engine, MONTH).dropped == len(HISTORY)
 
@@ -214,7 +214,7 @@ def test_what_was_left_of_a_month_lives_on_and_is_pruned_with_its_history(engine
     scenes.end(engine, attempt, success())
     scenes.assert_sound(engine, letter)
     scenes.change(engine, letter, finished_at=func.now() - LONG_AGO)
-    assert do(engine, upkeep.prune, keep=MONTH) == 1
+    assert len(do(engine, upkeep.prune, keep=MONTH)) == 1
 
     assert history_of(engine, letter) == [0, 0, 0]
 
@@ -257,7 +257,7 @@ def test_history_goes_with_its_job_where_jobs_are_kept_for_less_than_a_month(eng
     given_a_month(engine)
     gone = aged(engine, success())
 
-    assert do(engine, upkeep.prune, keep=timedelta(days=27)) == 1
+    assert len(do(engine, upkeep.prune, keep=timedelta(days=27))) == 1
 
     assert history_of(engine, gone) == [0, 0, 0]
 

@@ -5,16 +5,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, text, update
 
 from jobs import control, upkeep
+from jobs.database import transaction
 from jobs.model import JobId, Verdict, new_job_id
+from jobs.partitions import BEFORE_ALL
 from jobs.retry import CRASH_LIMIT
 from jobs.state import JobState
 from jobs.tables import attempts, events, idempotency_keys, job_logs, jobs
 from tests.factories import cancelled, failure, new_job, retry, submission, success
 from tests.integration.jobs import scenes
 from tests.integration.jobs.chores import MINUTE, do, due, ids, lost, outdated, size, stranded, unrung
+from tests.integration.jobs.plans import explain, sent_by
 
 Step = Callable[[Connection, int], Any]
 
@@ -165,7 +168,7 @@ def test_old_finished_jobs_are_pruned_with_their_history(engine: Engine) -> None
     do(engine, control.close, letter)
     scenes.log(engine, letter, "done")
 
-    assert do(engine, upkeep.prune, keep=timedelta(days=1)) == 3
+    assert len(do(engine, upkeep.prune, keep=timedelta(days=1))) == 3
     with engine.connect() as connection:
         for table in (jobs, attempts, events, job_logs):
             assert connection.scalar(select(func.count()).select_from(table)) == 0
@@ -184,9 +187,32 @@ def test_what_may_still_be_wanted_is_kept(engine: Engine) -> None:
         scenes.ended(engine, retry()),
     ]
 
-    assert do(engine, upkeep.prune, keep=timedelta(days=1)) == 0
+    assert do(engine, upkeep.prune, keep=timedelta(days=1)) == []
     for job_id in kept:
         scenes.assert_sound(engine, job_id)
+
+
+LETTERS = """
+    INSERT INTO jobs (id, task, queue, state, reason, payload, created_at, run_at, finished_at)
+    SELECT ('0190' || lpad(to_hex(n), 8, '0') || '70008000000000000000')::uuid, 'a.b', 'q', 'failed', 'permanent', '{}',
+           at, at, at
+    FROM generate_series(1, :count) AS n, (SELECT now() - interval '9 days' AS at) AS day
+"""
+
+
+def test_a_sweep_that_goes_on_does_not_look_again_at_what_it_has_passed(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text(LETTERS), {"count": 5000})
+    job_id = old(engine, success())
+
+    def pages(after: JobId) -> int:
+        with engine.connect() as connection:
+            query = sent_by(connection, lambda: upkeep.prune(connection, keep=timedelta(days=1), after=after))
+            return explain(connection, query).pages
+
+    assert do(engine, upkeep.prune, keep=timedelta(days=1), limit=1) == [job_id]
+    assert pages(BEFORE_ALL) > 50
+    assert pages(job_id) < 10
 
 
 def test_keys_whose_day_is_over_are_pruned(engine: Engine) -> None:

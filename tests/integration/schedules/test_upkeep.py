@@ -17,7 +17,7 @@ from jobs.telemetry.contract import Process
 from jobs.telemetry.metrics import instruments_of
 from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
-from schedules.upkeep import PRUNE_AGAIN_AFTER, Upkeep
+from schedules.upkeep import PRUNE_AGAIN_AFTER, PRUNE_EVERY, Upkeep
 from tasks.publisher import DoorbellPublisher
 from tasks.topology import depth, transport_options
 from tests.factories import new_job, submission
@@ -31,6 +31,13 @@ OLD_KEYS = """
 INSERT INTO idempotency_keys (tenant, key, fingerprint, receipts, created_at, expires_at)
 SELECT 'default', n::text, 'x', '[]', now() - interval '2 days', now() - interval '1 day'
 FROM generate_series(1, :count) AS n
+"""
+
+
+OLD_JOBS = """
+INSERT INTO jobs (id, task, queue, state, payload, created_at, run_at, finished_at)
+SELECT ('0190' || lpad(to_hex(n), 8, '0') || '70008000000000000000')::uuid, 'a.b', 'q', 'succeeded', '{}', at, at, at
+FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, (SELECT now() - interval '9 days' AS at) AS day
 """
 
 
@@ -301,6 +308,29 @@ def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
     with transaction(engine) as connection:
         left = set(connection.scalars(text("SELECT id FROM jobs")))
     assert left == {dead, fresh}
+
+
+def test_a_sweep_goes_on_behind_what_it_has_deleted_and_begins_anew_when_it_has_ended(
+    make: Make, engine: Engine, broker_url: str, clock: Clock
+) -> None:
+    change(engine, OLD_JOBS, first=10, last=9 + upkeep.BATCH + 3)
+    tidy = make(broker_url)
+
+    tidy.round()
+    assert jobs_left(engine) == 3
+
+    change(engine, OLD_JOBS, first=1, last=1)
+    tidy.round()
+    assert jobs_left(engine) == 1, "it does not look back"
+
+    clock.now += PRUNE_EVERY
+    tidy.round()
+    assert jobs_left(engine) == 0
+
+
+def jobs_left(engine: Engine) -> int:
+    with transaction(engine) as connection:
+        return int(connection.scalar(text("SELECT count(*) FROM jobs")) or 0)
 
 
 def test_a_deletion_that_failed_is_tried_again_soon_and_the_other_steps_go_on(
