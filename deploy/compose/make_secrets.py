@@ -1,8 +1,8 @@
 """Makes the secrets that docker-compose.yml mounts: `python3 deploy/compose/make_secrets.py`.
 
 Needs Python 3.9 and, for a certificate of its own, openssl. The folder is `secrets` in the checkout, or what
-SECRETS_FOLDER names in the environment or in .env. What is there already stays as it is, so a secret of your own is put
-there first; to rotate one, delete its file and those that hold it too, and run this again. The folder is closed to
+SECRETS_FOLDER names in the environment or in .env. What is there already keeps its content, so a secret of your own is
+put there first; to rotate one, delete its file and those that hold it too, and run this again. The folder is closed to
 others; the files in it are not, because an engine mounts them as they are for accounts that this machine does not know.
 """
 
@@ -28,12 +28,16 @@ CERTIFICATE = ("gateway_certificate", "gateway_key")
 def main(folder: Path, host: str) -> list[str]:
     """Make what is missing in `folder`; return the names of what was made."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
     made = [name for name in (*RANDOM, *FROM_OTHERS) if write(folder / name, secrets.token_hex(24))]
     known = {name: (folder / name).read_text().strip() for name in RANDOM}
-    made += [name for name, text in derived(known).items() if write(folder / name, text)]
+    others = derived(known)
+    made += [name for name, text in others.items() if write(folder / name, text)]
     if not any((folder / name).exists() for name in CERTIFICATE) and shutil.which("openssl"):
         make_certificate(folder, host)
         made += CERTIFICATE
+    for name in (*known, *others, *FROM_OTHERS, *CERTIFICATE):
+        give(folder / name)
     return made
 
 
@@ -84,14 +88,18 @@ def write(file: Path, text: str) -> bool:
     return True
 
 
+def give(file: Path) -> None:
+    """Let containers read a file, whoever put it there; what a link leads to is in another folder, and left alone."""
+    if file.is_file() and not file.is_symlink():
+        file.chmod(0o444)
+
+
 def make_certificate(folder: Path, host: str) -> None:
     """Make a certificate that nobody trusts yet, for a first look; put your own in its place."""
     files = ["-keyout", str(folder / "gateway_key"), "-out", str(folder / "gateway_certificate")]
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "90"]
     names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName={kind_of(host)}:{host}"]
     subprocess.run(["openssl", "req", "-x509", *key, *names, *files], check=True, capture_output=True)
-    for name in CERTIFICATE:
-        (folder / name).chmod(0o444)
 
 
 def kind_of(host: str) -> str:

@@ -102,6 +102,20 @@ def test_a_key_of_your_own_is_never_replaced(tmp_path: Path) -> None:
     assert read(tmp_path, "gateway_key") == "my own"
 
 
+def test_what_was_put_there_by_hand_can_be_read_by_containers_and_by_nobody_else(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "secrets", tmp_path / "elsewhere"
+    folder.mkdir(mode=0o755)
+    for file in (folder / "gateway_key", folder / "pager_token", elsewhere):
+        file.touch(mode=0o600)
+    (folder / "gateway_certificate").symlink_to(elsewhere)
+
+    make_secrets.main(folder, "localhost")
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("gateway_key", "pager_token")} == {0o444}
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o600, "that folder is open, maybe"
+
+
 def run(script: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     surroundings = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(
