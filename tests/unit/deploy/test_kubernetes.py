@@ -164,6 +164,8 @@ def test_the_overlay_of_the_how_to_can_be_made(tmp_path: Path) -> None:
     assert [rule["host"] for rule in entrance["spec"]["rules"]] == entrance["spec"]["tls"][0]["hosts"]
     assert "penstock.example.com" not in strings(entrance)
     assert entrance["spec"]["ingressClassName"], "or say that there is a default class"
+    (lets_in,) = [one for one in made if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", "entrance")]
+    assert "ingress" not in strings(lets_in["spec"]["ingress"]), "which is the name of hardly anybody's"
     assert {one for one in strings(made) if "penstock:" in one} == {"registry.example.com/penstock:0.1.0"}
 
 
