@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.pieces import PieceScheduling
-from tests.services.databases import engine  # noqa: F401 - as below
+from tests.services.databases import empty_engine, engine  # noqa: F401 - as below
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
 
 #: Where many processes run under load, of code that other tests reach as well. To trace them doubles what they take.

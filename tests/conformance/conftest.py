@@ -7,7 +7,6 @@ from typing import cast
 
 import pytest
 import redis
-from psycopg import sql
 from pytest_celery import CeleryBrokerCluster, CeleryWorkerCluster
 
 from deploy.stack.postgres import PostgresServer
@@ -17,10 +16,9 @@ from tests.chaos.brokers import ChaosRabbit, ChaosValkey
 from tests.conformance import site as sites
 from tests.conformance.plant import Plant
 from tests.conformance.site import Site
-from tests.services.api_process import own_database
 from tests.services.brokers import BROKERS
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer, running
+from tests.services.fixtures import own_database, running
 from tests.services.local_processes import Broker, ServerFace, Worker
 
 
@@ -29,11 +27,8 @@ def plant_database(
     postgres_server: PostgresServer, template_database: str, celery_broker_cluster: CeleryBrokerCluster
 ) -> Iterator[str]:
     """The url of a migrated database for all tests on one broker."""
-    name = f"plant_{uuid.uuid4().hex}"
-    names = {"name": sql.Identifier(name), "template": sql.Identifier(template_database)}
-    administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    yield postgres_server.database_url(name)
-    administer(postgres_server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+    with own_database(postgres_server, template_database) as url:
+        yield url
 
 
 @pytest.fixture(scope="package", params=BROKERS)

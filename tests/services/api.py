@@ -11,34 +11,21 @@ from typing import Any, Final
 import httpx
 import uvicorn
 from fastapi import FastAPI
-from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Engine, func, select
 
 from api.app import create
 from api.connections import Connection
 from api.settings import ApiSettings
-from deploy.stack.postgres import PostgresServer
 from jobs.database import DatabaseSettings
 from jobs.tables import idempotency_keys, jobs
 from tasks.app import celery_app
 from tasks.settings import TaskSettings
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer
 from tests.services.stack import eventually
 
 START_SECONDS: Final = 20.0
-
-
-@contextmanager
-def fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
-    """Lend the url of a migrated database for as long as several tests need it."""
-    name = f"api_{uuid.uuid4().hex}"
-    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-    administer(server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    yield server.database_url(name)
-    administer(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
 
 
 class Documented:

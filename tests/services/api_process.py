@@ -2,23 +2,18 @@
 
 import signal
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
 import httpx
-from psycopg import sql
 from sqlalchemy import Engine
 
 from deploy.stack.child import Child
 from deploy.stack.home import ROOT
 from deploy.stack.ports import LOOPBACK, free_port
-from deploy.stack.postgres import PostgresServer
 from jobs.database import transaction
 from jobs.keys import create_key
-from tests.services.fixtures import administer
 from tests.services.local_processes import surroundings
 
 START_SECONDS: Final = 40.0
@@ -84,18 +79,6 @@ class ApiProcess:
     def stop(self) -> bool:
         """Ask it to stop and return when it has; False: it had to be killed."""
         return self._child.end(signal.SIGTERM, STOP_SECONDS)
-
-
-@contextmanager
-def own_database(server: PostgresServer, template: str) -> Iterator[str]:
-    """Give the url of a migrated database, dropped after the block whoever is still connected."""
-    name = f"test_{uuid.uuid4().hex}"
-    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-    administer(server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    try:
-        yield server.database_url(name)
-    finally:
-        administer(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
 
 
 def new_key(engine: Engine, tenant: str = "default") -> str:

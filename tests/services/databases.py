@@ -21,3 +21,11 @@ def engine(database_url: str) -> Iterator[Engine]:
     opened = connect_to(database_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def empty_engine(empty_url: str) -> Iterator[Engine]:
+    """An engine on a fresh database without a schema."""
+    opened = connect_to(empty_url)
+    yield opened
+    opened.dispose()

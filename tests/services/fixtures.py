@@ -1,8 +1,9 @@
 """Real servers for the tests, started when the first test asks and ended with the run.
 
 `postgres_server`, `valkey_server` and `rabbit_server` live as long as the run (with pytest-xdist: one of each per
-worker). `database_url` is a migrated database of the test's own. `broker_url` is an empty broker: Valkey, or what
-`tests.services.brokers.each_broker` says. Where a server cannot be had, the test skips at home and fails with CI=true.
+worker). `database_url` is a migrated database of the test's own, `empty_url` one without a schema. `broker_url` is an
+empty broker: Valkey, or what `tests.services.brokers.each_broker` says. Where a server cannot be had, the test skips
+at home and fails with CI=true.
 """
 
 import os
@@ -93,14 +94,30 @@ def template_database(postgres_server: PostgresServer) -> str:
     return TEMPLATE
 
 
+@contextmanager
+def own_database(server: PostgresServer, template: str = "template1") -> Iterator[str]:
+    """Lend the url of a new database, without a schema or like `template`; it is dropped whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    administer(server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
+    try:
+        yield server.database_url(name)
+    finally:
+        administer(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
 @pytest.fixture
 def database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
-    """The url of a fresh migrated database, dropped after the test whoever is still connected."""
-    name = f"test_{uuid.uuid4().hex}"
-    names = {"name": sql.Identifier(name), "template": sql.Identifier(template_database)}
-    administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    yield postgres_server.database_url(name)
-    administer(postgres_server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+    """The url of a fresh migrated database."""
+    with own_database(postgres_server, template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The url of a fresh database without a schema."""
+    with own_database(postgres_server) as url:
+        yield url
 
 
 def administer(server: PostgresServer, statement: sql.Composed) -> None:

@@ -8,7 +8,8 @@ import structlog
 
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
-from tests.services.api import Api, Person, fresh_database, running_api
+from tests.services.api import Api, Person, running_api
+from tests.services.fixtures import own_database
 from tests.services.proxy import Proxy
 
 
@@ -25,7 +26,7 @@ def _plain_lines() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def api_database(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
     """The url of a migrated database for all tests that share the API."""
-    with fresh_database(postgres_server, template_database) as url:
+    with own_database(postgres_server, template_database) as url:
         yield url
 
 

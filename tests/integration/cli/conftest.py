@@ -19,8 +19,9 @@ from deploy.cli.main import app
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from tests.integration.cli.gateway import Gateway, running_gateway
-from tests.services.api_process import ApiProcess, new_key, own_database
+from tests.services.api_process import ApiProcess, new_key
 from tests.services.databases import connect_to
+from tests.services.fixtures import own_database
 from tests.services.local_processes import LocalProcess, surroundings
 
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

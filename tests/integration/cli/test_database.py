@@ -3,21 +3,17 @@
 import json
 import stat
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from psycopg import sql
 from sqlalchemy import Engine, text
 
 from api.security import REMEMBERED_FOR
 from deploy.cli.database import revoke_key
-from deploy.stack.postgres import PostgresServer
 from jobs.database import transaction
 from jobs.keys import Principal, authenticate
 from jobs.migrations import head
 from tests.integration.cli.conftest import Command, Platform
-from tests.services.fixtures import administer
 
 
 @pytest.fixture
@@ -25,15 +21,6 @@ def operate(anywhere: Command, database_url: str) -> Command:
     """The command with a migrated database of its own."""
     anywhere.environment["DATABASE_URL"] = database_url
     return anywhere
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The url of a database without a schema."""
-    name = sql.Identifier(f"empty_{uuid.uuid4().hex}")
-    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
-    yield postgres_server.database_url(name.as_string().strip('"'))
-    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 def genuine(engine: Engine, key: str) -> Principal | None:

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -16,15 +15,14 @@ import httpx
 import pytest
 
 from api.settings import ApiSettings
-from deploy.stack.child import Child
-from deploy.stack.home import ROOT
-from deploy.stack.ports import LOOPBACK, free_port
+from deploy.stack.ports import LOOPBACK
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from tests.servers.web import WebServer, running_web_server
-from tests.services.api_process import ApiProcess, new_key, own_database
+from tests.services.api_process import ApiProcess, new_key
 from tests.services.databases import connect_to
-from tests.services.local_processes import surroundings
+from tests.services.fixtures import own_database
+from tests.services.flower import watching
 from tests.services.nginx import CONFIG, Gateway, Names, named, serving
 from tests.services.stack import eventually
 
@@ -46,19 +44,6 @@ class Site:
         return Gateway(folder, self.names, self.ports, **changes)
 
 
-def flower(folder: Path, broker_url: str, port: int) -> Child:
-    environment = surroundings(BROKER_URL=broker_url, FLOWER_PORT=port, PENSTOCK_FLOWER_PASSWORD=LOGIN[1])
-    command = [sys.executable, "-m", "deploy.flower"]
-    return Child("flower", command, environment=environment, log=folder / "flower.log", directory=ROOT)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False, timeout=2).is_success
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def site(
     postgres_server: PostgresServer,
@@ -70,16 +55,12 @@ def site(
     with ExitStack() as end:
         database_url = end.enter_context(own_database(postgres_server, template_database))
         grafana = end.enter_context(running_web_server())
-        port = free_port()
-        watcher = flower(folder, valkey_server.url, port)
-        end.callback(watcher.kill)
-        watcher.start()
         api = ApiProcess(folder, database_url=database_url, broker_url=valkey_server.url, diagnostics="true")
         end.enter_context(api.start())
         engine = connect_to(database_url)
         key = new_key(engine)
         engine.dispose()
-        watcher.wait_until(lambda: answers(f"http://{LOOPBACK}:{port}/flower/healthcheck"), 60)
+        port = end.enter_context(watching(folder, valkey_server.url, LOGIN[1])).port
         known = {"api": [NOBODY, LOOPBACK], "flower": [LOOPBACK], "grafana": [LOOPBACK]}
         names = end.enter_context(named(known))
         yield Site(names, {"api": api.port, "flower": port, "grafana": grafana.port}, key, grafana)

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from psycopg import sql
 
 from deploy.stack.ports import LOOPBACK
-from deploy.stack.postgres import PostgresServer
 from jobs.migrations import head
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer, unavailable
+from tests.services.fixtures import unavailable
 from tests.services.image import SYSTEM, Container, Image, find_uv, why_not_confined
 from tests.services.stack import FINAL, eventually
 
@@ -43,14 +40,6 @@ DEVELOPERS: Final = {
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return Image(tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    name = sql.Identifier(f"image_{uuid.uuid4().hex}")
-    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
-    yield postgres_server.database_url(name.as_string().strip('"'))
-    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture

@@ -4,19 +4,15 @@ import json
 import os
 import signal
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from psycopg import sql
 
 from deploy.stack.child import Child
-from deploy.stack.postgres import PostgresServer
 from jobs import migrations
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer
 from tests.services.kustomize import Manifest
 from tests.services.local_processes import surroundings
 from tests.services.monitoring import programs, run
@@ -25,15 +21,6 @@ from tests.unit.deploy.manifests import OVERLAYS, of, pods
 SECONDS: Final = 30.0
 SHIM: Final = f'#!/bin/sh\nexec {sys.executable} -P -m deploy.cli.entry "$@"\n'
 """Stands for the command `penstock` of the image."""
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The url of a database without a schema."""
-    name = sql.Identifier(f"kubernetes_{uuid.uuid4().hex}")
-    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
-    yield postgres_server.database_url(name.as_string().strip('"'))
-    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from deploy.stack.postgres import PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
 from deploy.stack.valkey import ValkeyServer
 from tests.integration.failpoints.site import Site
-from tests.services.api_process import own_database
 from tests.services.databases import connect_to
+from tests.services.fixtures import own_database
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from tests.integration.failpoints.conftest import open_site
 from tests.integration.failpoints.exercise import Exercise
 from tests.integration.failpoints.site import Site, fired
 from tests.integration.jobs import scenes, timetable
-from tests.services.api_process import own_database
+from tests.services.fixtures import own_database
 
 STRANDED = ("upkeep.stranded.commit", "upkeep.stranded.ring")
 PRUNE = tuple(f"upkeep.{step}.commit" for step in ("prune", "prune_keys", "prune_occurrences", "prune_schedules"))

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from psycopg import sql
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 
-from deploy.stack.postgres import PostgresServer
 from jobs import partitions
 from jobs.database import transaction
 from jobs.grants import copy_rights
@@ -16,8 +14,6 @@ from jobs.migrations import downgrade, upgrade
 from jobs.model import JobId, new_job_id
 from jobs.partitions import HISTORY
 from jobs.tables import events, jobs
-from tests.services.databases import connect_to
-from tests.services.fixtures import administer
 
 TABLES = [history.name for history in HISTORY]
 MAY = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -33,14 +29,9 @@ ACCESS = text("""
 
 
 @pytest.fixture
-def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
+def engine(empty_engine: Engine) -> Engine:
     """An engine on a database without a schema."""
-    name = sql.Identifier("penstock_grants")
-    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
-    opened = connect_to(postgres_server.database_url("penstock_grants"))
-    yield opened
-    opened.dispose()
-    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    return empty_engine
 
 
 @pytest.fixture

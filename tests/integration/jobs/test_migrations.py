@@ -1,15 +1,13 @@
 """Revisions on a database that is in use: rows stay, nobody waits long, and the release before goes on."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from psycopg import sql
 from sqlalchemy import Engine, Table, event, func, insert, select, text
 
-from deploy.stack.postgres import PostgresServer
 from jobs import migrations, partitions, schema
 from jobs.database import transaction
 from jobs.errors import SchemaHeld
@@ -20,21 +18,14 @@ from tests.factories import success
 from tests.integration.jobs import scenes
 from tests.integration.jobs.revisions import LOST, SEEDS, lost_by, rows_of, seed, shape_of
 from tests.integration.jobs.schema_rules import ONLINE_SINCE, broken
-from tests.services.databases import connect_to
-from tests.services.fixtures import administer
 
 STEPS = list(zip([None, *revisions()], revisions(), strict=False))
 
 
 @pytest.fixture
-def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
+def engine(empty_engine: Engine) -> Engine:
     """An engine on a database without a schema."""
-    name = sql.Identifier("penstock_revisions")
-    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
-    opened = connect_to(postgres_server.database_url("penstock_revisions"))
-    yield opened
-    opened.dispose()
-    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    return empty_engine
 
 
 def bring(engine: Engine, revision: str | None) -> None:

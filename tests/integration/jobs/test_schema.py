@@ -13,11 +13,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from psycopg import errors as postgres
-from psycopg import sql
 from sqlalchemy import Engine, Table, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from deploy.stack.postgres import PostgresServer
 from jobs import migrations
 from jobs.database import transaction
 from jobs.model import new_job_id
@@ -36,27 +34,9 @@ from jobs.tables import (
 from tests.factories import success
 from tests.integration.jobs import scenes
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer
 
 NOW = datetime.now(UTC)
 LATER = datetime(2100, 1, 1, tzinfo=UTC)  # the same in every process that collects the tests
-
-
-@pytest.fixture
-def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The url of a database without a schema."""
-    name = sql.Identifier("penstock_empty")
-    administer(postgres_server, sql.SQL("CREATE DATABASE {}").format(name))
-    yield postgres_server.database_url("penstock_empty")
-    administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-
-
-@pytest.fixture
-def empty_engine(empty_url: str) -> Iterator[Engine]:
-    """An engine on a database without a schema."""
-    opened = connect_to(empty_url)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,9 +18,9 @@ import redis
 from deploy.stack.ports import free_port
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
-from tests.services.api_process import own_database
 from tests.services.collector import Collector, collecting
-from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.fixtures import own_database
+from tests.services.flower import watching
 from tests.services.processes import Processes, all_processes
 from tests.services.sentry import SentryServer, receiving
 from tests.services.stack import eventually
@@ -63,30 +62,6 @@ def overhearing(broker_url: str, haystack: Haystack) -> Iterator[None]:
         haystack.parts["broker"] = [one for one in haystack.parts["broker"] if b"-end" not in one]
 
 
-@contextmanager
-def flower(home: Path, broker_url: str) -> Iterator[httpx.Client]:
-    """Run Flower, and lend somebody who has its password."""
-    port = free_port()
-    own = {"FLOWER_PORT": port, "PENSTOCK_FLOWER_PASSWORD": PASSWORD, "BROKER_URL": broker_url}
-    log = home / "flower.log"
-    process = LocalProcess("flower", ["deploy.flower"], environment=surroundings(**own), log=log, prompt="")
-    process.start()
-    try:
-        url = f"http://127.0.0.1:{port}/flower"
-        with httpx.Client(base_url=url, auth=("penstock", PASSWORD), timeout=30, trust_env=False) as client:
-            eventually(lambda: _is_up(client), 60, "Flower answers")
-            yield client
-    finally:
-        process.teardown()
-
-
-def _is_up(client: httpx.Client) -> bool:
-    try:
-        return client.get("/healthcheck").is_success
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def haystack(
     postgres_server: PostgresServer,
@@ -110,7 +85,7 @@ def haystack(
             "PENSTOCK_SMTP_PASSWORD": PASSWORD,
         }
         stack.enter_context(overhearing(valkey_server.url, found))
-        watcher = stack.enter_context(flower(home, valkey_server.url))
+        watcher = stack.enter_context(watching(home, valkey_server.url, PASSWORD)).client
         with all_processes(home, url, valkey_server.url, **own) as running:
             eventually(lambda: _hears(watcher, running.client), 60, "Flower hears of jobs")
             _submit(found, running, collector)

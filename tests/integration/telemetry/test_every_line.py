@@ -13,7 +13,7 @@ from deploy.stack.valkey import ValkeyServer
 from jobs import attempts, intake
 from jobs.tables import jobs
 from tests.factories import new_job, submission
-from tests.services.api_process import own_database
+from tests.services.fixtures import own_database
 from tests.services.processes import Processes, all_processes
 from tests.services.stack import eventually
 

@@ -17,7 +17,7 @@ from jobs.errors import ConfigurationError
 from jobs.tables import jobs
 from jobs.telemetry import sentry
 from tests.factories import new_job, submission
-from tests.services.api_process import own_database
+from tests.services.fixtures import own_database
 from tests.services.processes import Processes, all_processes
 from tests.services.sentry import SentryServer, receiving
 from tests.services.stack import eventually

@@ -14,9 +14,10 @@ from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from jobs import attempts, intake
 from tests.factories import new_job, submission
-from tests.services.api_process import ApiProcess, new_key, own_database
+from tests.services.api_process import ApiProcess, new_key
 from tests.services.collector import Collector, Told, collecting
 from tests.services.databases import connect_to
+from tests.services.fixtures import own_database
 from tests.services.processes import Processes, all_processes
 from tests.services.stack import eventually
 
