@@ -91,8 +91,12 @@ def report(error: BaseException, facts: Mapping[str, Any]) -> None:
 
 
 def close(**_: Any) -> None:
-    """Hand the last reports of this process over, within a bounded time."""
-    sentry_sdk.flush(timeout=FLUSH_SECONDS)
+    """Hand the last reports of this process over, within a bounded time.
+
+    One that was forked and has reported nothing holds a copy of what its parent is about to send.
+    """
+    if _here["pid"] == os.getpid():
+        sentry_sdk.flush(timeout=FLUSH_SECONDS)
 
 
 def _without_words(event: Any, _hint: Any) -> Any:

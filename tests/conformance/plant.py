@@ -22,7 +22,7 @@ from jobs.tables import attempts, events, jobs
 from tasks.publisher import DoorbellPublisher
 from tasks.settings import DEAD_SUFFIX
 from tasks.topology import depth, transport_options
-from tests.services.local_processes import Beat, Broker, LocalProcess, Worker, surroundings
+from tests.services.local_processes import PATIENT, Beat, Broker, LocalProcess, Worker, surroundings
 from tests.services.stack import eventually
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Plant:
             PENSTOCK_QUEUES=",".join(QUEUES),
             PENSTOCK_TASK_MODULES="tests.worker_tasks",
             PENSTOCK_LOG_FORMAT="json",
-            **{f"PENSTOCK_{key.upper()}": value for key, value in {**self.settings, **own}.items()},
+            **PATIENT | {f"PENSTOCK_{key.upper()}": value for key, value in {**self.settings, **own}.items()},
         )
         log = self.home / f"{name}.log"
         process = LocalProcess(name, arguments, environment=environment, log=log, prompt=prompt, release=release)

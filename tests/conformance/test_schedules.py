@@ -79,7 +79,7 @@ def test_of_a_schedule_that_waits_no_two_jobs_run_at_once(plant: Plant, worker: 
     rows = sorted(plant.all_finished(made), key=lambda row: row["started_at"])
 
     for former, latter in pairwise(rows):
-        assert former["finished_at"] <= latter["created_at"]
+        assert former["finished_at"] <= latter["started_at"]
 
 
 def test_of_a_schedule_that_cancels_the_newest_runs(plant: Plant, worker: Worker) -> None:

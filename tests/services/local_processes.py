@@ -24,6 +24,10 @@ STOP_SECONDS: Final = 30.0
 _OURS: Final = ("PENSTOCK_", "DATABASE_URL", "BROKER_URL")
 
 
+PATIENT: Final = {"PENSTOCK_START_WAIT_SECONDS": 30}
+"""For processes that are to start although the machine, and what they wait for, may be slow."""
+
+
 def surroundings(**own: object) -> dict[str, str]:
     """Return our environment without what configures Penstock, and with `own` in its place."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from tests.services.api_process import ApiProcess, new_key
 from tests.services.databases import connect_to
-from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.local_processes import PATIENT, LocalProcess, surroundings
 
 PROMPTS = {"worker": " ready.", "schedules": "beat: Starting..."}
 
@@ -42,7 +42,7 @@ class Processes:
 @contextmanager
 def all_processes(home: Path, database_url: str, broker_url: str, **own: object) -> Iterator[Processes]:
     """Run one of each for the block; `own` is in the environment of all of them."""
-    everyone = {"PENSTOCK_TASK_MODULES": "tests.worker_tasks", "PENSTOCK_LOG_FORMAT": "json"} | own
+    everyone = PATIENT | {"PENSTOCK_TASK_MODULES": "tests.worker_tasks", "PENSTOCK_LOG_FORMAT": "json"} | own
     fast = {"PENSTOCK_DRAIN_SECONDS": 5, "PENSTOCK_UPKEEP_SECONDS": 0.1, "PENSTOCK_MISSED_AFTER_SECONDS": 60}
     environment = surroundings(DATABASE_URL=database_url, BROKER_URL=broker_url, **fast, **everyone)
     others = [

@@ -9,7 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Final
+
+ANSWER_SECONDS: Final = 60.0
 
 
 class SentryServer(ThreadingHTTPServer):
@@ -24,6 +26,9 @@ class SentryServer(ThreadingHTTPServer):
         self.bodies: list[bytes] = []
         self.events: list[dict[str, Any]] = []
         self.check_ins: list[dict[str, Any]] = []
+        self.may_answer = threading.Event()
+        """Without it what is sent is kept, and nobody is answered."""
+        self.may_answer.set()
 
     def take(self, body: bytes) -> None:
         """Keep the items of one envelope."""
@@ -48,6 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         assert self.path == "/api/1/envelope/", self.path
         self.server.take(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+        self.server.may_answer.wait(ANSWER_SECONDS)
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()

@@ -23,7 +23,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.recorder import read_executions
 from tests.integration.failpoints.client import Client
 from tests.services.api_process import ApiProcess, new_key
-from tests.services.local_processes import LocalProcess, surroundings
+from tests.services.local_processes import PATIENT, LocalProcess, surroundings
 from tests.services.stack import eventually
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Site:
             BROKER_URL=self.broker_url,
             PENSTOCK_NODE_NAME=f"{name}@test",
             PENSTOCK_LOG_FORMAT="json",
-            **settings,
+            **PATIENT | settings,
             **{FILE: self.executions},
         )
         log = self.home / f"{name}.log"
