@@ -34,6 +34,7 @@ def test_there_are_programs_to_look_at() -> None:
         "fetch-wal",
         "penstock-backup",
         "start",
+        "cluster",
         "engine",
         "run",
     ]

@@ -87,12 +87,19 @@ def test_the_composition_is_started_with_each_broker_that_it_can_choose() -> Non
     assert engine["steps"][-1]["run"] == ".ci/engine"
 
 
-def test_where_no_engine_is_nothing_is_tried_and_nothing_stays(tmp_path: Path) -> None:
-    for program in ("bash", "dirname"):
-        (tmp_path / program).symlink_to(shutil.which(program) or "")
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("engine", "engine: needs Docker Engine 25 and Compose 2.32 or later"),
+        ("cluster", "cluster: needs Docker Engine, kind and kubectl: docker is missing"),
+    ],
+)
+def test_where_no_engine_is_nothing_is_tried_and_nothing_stays(program: str, told: str, tmp_path: Path) -> None:
+    for needed in ("bash", "dirname"):
+        (tmp_path / needed).symlink_to(shutil.which(needed) or "")
 
     done = subprocess.run(
-        [ROOT / ".ci" / "engine"],
+        [ROOT / ".ci" / program],
         env={"PATH": str(tmp_path), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -100,8 +107,7 @@ def test_where_no_engine_is_nothing_is_tried_and_nothing_stays(tmp_path: Path) -
         timeout=60,
     )
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "engine: needs Docker Engine 25 and Compose 2.32 or later\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{told}\n")
     assert {path.name for path in tmp_path.iterdir()} == {"bash", "dirname"}
 
 
