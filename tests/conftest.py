@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.clock import clock  # noqa: F401 - as below
 from tests.pieces import PieceScheduling
 from tests.services.databases import empty_engine, engine  # noqa: F401 - as below
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module

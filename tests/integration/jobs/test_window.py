@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from jobs.model import Kind, NewJob
 from jobs.window import BELIEVED_FOR, DOUBT_AFTER, LOOK_EVERY, RECOUNT_AFTER, Backlog, Window, ready_kinds
+from tests.clock import Clock
 from tests.factories import new_job
 from tests.integration.jobs import scenes
 from tests.integration.jobs.chores import unrung
@@ -20,21 +21,6 @@ from tests.services.databases import connect_to
 
 USUAL: Kind = ("default", 4)
 URGENT: Kind = ("default", 9)
-
-
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from schedules.ringing import Ringing
 from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
 from tasks.publisher import DoorbellPublisher
+from tests.clock import Clock
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
@@ -110,16 +111,6 @@ def test_a_beat_that_is_told_to_end_is_not_ready_while_it_ends(scene: Scene) -> 
     scene.beat.kill(signal.SIGTERM)
 
     eventually(lambda: scene.says(accepting=False), 10, "it says that it leaves")
-
-
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def rename(engine: Engine, table: str, before: str, after: str) -> None:

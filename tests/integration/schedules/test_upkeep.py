@@ -1,106 +1,29 @@
 """A round of upkeep: what waits is rung, what is lost comes back, and an outage ends nothing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from kombu import Connection
 from sqlalchemy import Engine, make_url, text
 
 from deploy.stack.ports import free_port
 from deploy.stack.valkey import ValkeyServer
-from jobs import attempts, intake, queues, registry, upkeep
+from jobs import attempts, queues, upkeep
 from jobs.database import transaction
-from jobs.model import Doorbell, JobId, NewJob
-from jobs.telemetry.contract import Process
-from jobs.telemetry.metrics import instruments_of
-from schedules.ringing import Ringing
-from schedules.settings import ScheduleSettings
-from schedules.upkeep import PRUNE_AGAIN_AFTER, PRUNE_EVERY, Upkeep
+from jobs.model import Doorbell, JobId
+from schedules.upkeep import Upkeep
 from tasks.publisher import DoorbellPublisher
-from tasks.topology import depth, transport_options
-from tests.factories import new_job, submission
+from tests.clock import Clock
+from tests.factories import new_job
+from tests.integration.schedules.rounds import QUEUES, WINDOW, Make, accept, change, held
 from tests.services.brokers import each_broker
 from tests.services.databases import connect_to
 from tests.services.proxy import Proxy
-
-QUEUES = ("default", "bulk")
-WINDOW = 1000
-OLD_KEYS = """
-INSERT INTO idempotency_keys (tenant, key, fingerprint, receipts, created_at, expires_at)
-SELECT 'default', n::text, 'x', '[]', now() - interval '2 days', now() - interval '1 day'
-FROM generate_series(1, :count) AS n
-"""
-
-
-OLD_JOBS = """
-INSERT INTO jobs (id, task, queue, state, payload, created_at, run_at, finished_at)
-SELECT ('0190' || lpad(to_hex(n), 8, '0') || '70008000000000000000')::uuid, 'a.b', 'q', 'succeeded', '{}', at, at, at
-FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, (SELECT now() - interval '9 days' AS at) AS day
-"""
-
-
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-Make = Callable[..., Upkeep]
-
-
-@pytest.fixture
-def make(engine: Engine, clock: Clock) -> Iterator[Make]:
-    publishers: list[DoorbellPublisher] = []
-
-    def at(url: str, database: Engine = engine) -> Upkeep:
-        publishers.append(DoorbellPublisher(url, QUEUES))
-        settings = ScheduleSettings(stranded_seconds=1, upkeep_seconds=0.5, keep_finished_days=1)
-        shared: Any = {
-            "engine": database,
-            "settings": settings,
-            "instruments": instruments_of(Process.BEAT),
-            "clock": clock,
-        }
-        return Upkeep(
-            ringing=Ringing(publisher=publishers[-1], queues=QUEUES, window=WINDOW, **shared),
-            **shared,
-        )
-
-    yield at
-    for publisher in publishers:
-        publisher.close()
-
-
-def accept(engine: Engine, *jobs: NewJob) -> list[JobId]:
-    with transaction(engine) as connection:
-        intake.accept(connection, [submission(*jobs)])
-    return [job.id for job in jobs]
-
-
-def change(engine: Engine, statement: str, **values: Any) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text(statement), values)
 
 
 def rung(engine: Engine) -> int:
     with transaction(engine) as connection:
         return int(connection.scalar(text("SELECT count(*) FROM jobs WHERE rung_at IS NOT NULL")) or 0)
-
-
-def held(url: str, queue: str = "default") -> int:
-    with Connection(url, transport_options=transport_options(url)) as connection:
-        return depth(connection, queue)
 
 
 @each_broker
@@ -293,71 +216,6 @@ def test_jobs_that_come_due_together_keep_to_the_window(make: Make, engine: Engi
     assert held(broker_url) == rung(engine) == WINDOW
 
 
-def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
-    make: Make, engine: Engine, broker_url: str, clock: Clock
-) -> None:
-    done, dead, fresh = accept(engine, new_job(), new_job(), new_job())
-    ended = "UPDATE jobs SET finished_at = now() - interval '9 days', rung_at = NULL, state = {} WHERE id = :id"
-    change(engine, ended.format("'succeeded'"), id=done)
-    change(engine, ended.format("'failed', reason = 'exhausted'"), id=dead)
-    old = str(JobId(int=1))
-    change(engine, "UPDATE jobs SET id = CAST(:old AS uuid) WHERE id = :id", old=old, id=done)
-
-    make(broker_url).round()
-
-    with transaction(engine) as connection:
-        left = set(connection.scalars(text("SELECT id FROM jobs")))
-    assert left == {dead, fresh}
-
-
-def test_a_sweep_goes_on_behind_what_it_has_deleted_and_begins_anew_when_it_has_ended(
-    make: Make, engine: Engine, broker_url: str, clock: Clock
-) -> None:
-    change(engine, OLD_JOBS, first=10, last=9 + upkeep.BATCH + 3)
-    tidy = make(broker_url)
-
-    tidy.round()
-    assert jobs_left(engine) == 3
-
-    change(engine, OLD_JOBS, first=1, last=1)
-    tidy.round()
-    assert jobs_left(engine) == 1, "it does not look back"
-
-    clock.now += PRUNE_EVERY
-    tidy.round()
-    assert jobs_left(engine) == 0
-
-
-def jobs_left(engine: Engine) -> int:
-    with transaction(engine) as connection:
-        return int(connection.scalar(text("SELECT count(*) FROM jobs")) or 0)
-
-
-def test_a_deletion_that_failed_is_tried_again_soon_and_the_other_steps_go_on(
-    make: Make, engine: Engine, broker_url: str, clock: Clock
-) -> None:
-    accept(engine, new_job())
-    change(engine, "UPDATE jobs SET rung_at = NULL")
-    change(engine, OLD_KEYS, count=1)
-    change(engine, "ALTER TABLE idempotency_keys RENAME COLUMN expires_at TO ends_at")
-    tidy = make(broker_url)
-
-    tidy.round()
-    assert (keys(engine), held(broker_url)) == (1, 1)
-
-    change(engine, "ALTER TABLE idempotency_keys RENAME COLUMN ends_at TO expires_at")
-    tidy.round()
-    assert keys(engine) == 1, "no trouble is met again and again without a pause"
-    clock.now += PRUNE_AGAIN_AFTER
-    tidy.round()
-    assert keys(engine) == 0
-
-
-def keys(engine: Engine) -> int:
-    with transaction(engine) as connection:
-        return int(connection.scalar(text("SELECT count(*) FROM idempotency_keys")) or 0)
-
-
 def test_a_step_that_fails_is_counted_by_its_name_and_so_is_a_broker_that_is_away(
     make: Make, engine: Engine, clock: Clock
 ) -> None:
@@ -375,45 +233,3 @@ def test_a_step_that_fails_is_counted_by_its_name_and_so_is_a_broker_that_is_awa
         if metric.name == "penstock_upkeep_failures_total"
     }
     assert counted == {"rescue": 2, "ring": 2}
-
-
-def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine: Engine, make: Make) -> None:
-    change(engine, OLD_KEYS, count=1200)
-    tidy = make("redis://127.0.0.1:1/0")
-
-    for _ in range(3):
-        tidy._clean()
-
-    assert keys(engine) == 0
-
-
-def test_what_was_decided_about_schedules_is_deleted_in_time(make: Make, engine: Engine, broker_url: str) -> None:
-    change(
-        engine,
-        "INSERT INTO occurrences (id, schedule_id, instant, count, decision, reason, decided_at) "
-        "SELECT id, id, at, 1, 'skipped', 'missed', at FROM "
-        "(VALUES (CAST('01000000-0000-7000-8000-000000000000' AS uuid), now() - interval '9 days'), "
-        "        (CAST('f1000000-0000-7000-8000-000000000000' AS uuid), now())) AS decided (id, at)",
-    )
-
-    make(broker_url).round()
-
-    with transaction(engine) as connection:
-        assert connection.scalar(text("SELECT count(*) FROM occurrences")) == 1
-
-
-def test_the_census_is_added_up_and_workers_long_gone_are_forgotten(
-    engine: Engine, clock: Clock, make: Make, broker_url: str
-) -> None:
-    accept(engine, *(new_job() for _ in range(3)))
-    with transaction(engine) as connection:
-        for name in ("here", "long gone"):
-            registry.announce(connection, name=name, host="h", pid=1, queues=["default"], slots=1, release="0")
-        connection.execute(text("UPDATE workers SET seen_at = now() - interval '8 days' WHERE name = 'long gone'"))
-
-    make(broker_url).round()
-
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM census_marks")) == 0
-        assert connection.scalar(text("SELECT sum(born) FROM census")) == 3
-        assert connection.scalars(text("SELECT name FROM workers")).all() == ["here"]

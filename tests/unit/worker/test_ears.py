@@ -2,24 +2,10 @@
 
 import pytest
 
+from tests.clock import Clock
 from worker.ears import MOST_DOUBLINGS, Ears
 
 SECONDS = 60.0
-
-
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -1,16 +1,7 @@
 """How fast a worker says it is."""
 
+from tests.clock import Clock
 from worker.rates import SPAN, Rates
-
-
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
