@@ -111,7 +111,7 @@ class Gateway:
         self.log = folder / "gateway.log"
         others = {
             " /tmp/": f" {folder}/",
-            "resolver 127.0.0.11 valid=5s": f"resolver {names.address} valid=1s",
+            "resolver 127.0.0.11 valid=2s": f"resolver {names.address} valid=1s",
             "listen 8443 ": f"listen {LOOPBACK}:{self.port} ",
             "listen 8080;": f"listen {LOOPBACK}:{self.plain_port};",
             "listen 127.0.0.1:8081;": f"listen {LOOPBACK}:{self.health_port};",

@@ -115,7 +115,18 @@ def test_who_leaves_out_the_last_slash_is_led_to_it(client: httpx.Client, name: 
 
 @pytest.mark.parametrize(
     "path",
-    ["/metrics", "/metrics/", "/ready", "/diagnostics/profile", "/flower/metrics", "/grafana/metrics", "//metrics"],
+    [
+        "/metrics",
+        "/metrics/",
+        "/ready",
+        "/diagnostics/profile",
+        "/flower/metrics",
+        "/grafana/metrics",
+        "//metrics",
+        "/%6detrics",
+        "/api/v1/%2e%2e/%2e%2e/metrics",
+        "/x%2f..%2fready",
+    ],
 )
 def test_what_only_those_inside_need_is_not_there(client: httpx.Client, path: str) -> None:
     assert client.get(path, auth=LOGIN if "flower" in path else None).status_code == 404
