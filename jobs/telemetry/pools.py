@@ -19,6 +19,12 @@ class WatchedPool(QueuePool):
     used: Any = None
     waits: Any = None
     timeouts: Any = None
+    _is_given_up = False
+
+    def dispose(self) -> None:
+        """Close every connection: at once what lies here, and what is out when it comes back."""
+        self._is_given_up = True
+        super().dispose()
 
     def recreate(self) -> "WatchedPool":
         """Return a pool like this one, for the engine that gives this one up; it is watched as this one was."""
@@ -42,6 +48,8 @@ class WatchedPool(QueuePool):
         return got
 
     def _do_return_conn(self, record: Any) -> None:
+        if self._is_given_up:
+            record.close()  # nobody else would; who still waits here connects anew
         super()._do_return_conn(record)
         if self.used is not None:
             self.used.dec()

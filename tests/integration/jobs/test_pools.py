@@ -57,6 +57,16 @@ def test_connections_that_break_are_not_thought_in_use_and_the_next_pool_is_watc
     assert told(instruments, "pool_wait_seconds_count") == 3
 
 
+def test_a_connection_that_is_out_when_its_pool_is_given_up_is_closed_at_its_return(small: Engine) -> None:
+    with small.connect() as connection:
+        link = connection.connection.dbapi_connection
+        small.dispose()
+        assert connection.scalar(text("SELECT 1")) == 1
+
+    assert link is not None
+    assert link.closed
+
+
 def test_a_server_that_is_not_there_leaves_nothing_in_use() -> None:
     settings = DatabaseSettings(database_url=SecretStr("postgresql://nobody@127.0.0.1:1/none"))
     engine, instruments = open_engine(settings, application_name="tests", pool_size=1), instruments_of(Process.BEAT)
