@@ -12,6 +12,11 @@ from tests.services.local_processes import Worker
 
 
 def test_the_setup_is_pytest_celerys_and_real(celery_setup: CeleryTestSetup, plant: Plant, worker: Worker) -> None:
+    pool = celery_setup.app.pool
+    pool.resize(
+        pool.limit, reset=True
+    )  # others in this process have restarted the broker: its old connections are dead
+
     assert celery_setup.ready(control=True)
     assert celery_setup.worker_cluster.nodes == (worker,)
     worker.assert_log_exists("ready.")

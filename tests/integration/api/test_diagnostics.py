@@ -133,11 +133,12 @@ def test_without_the_extra_the_api_starts_all_the_same() -> None:
 
 
 def test_a_profile_does_not_keep_a_process_from_stopping(database_url: str, broker_url: str, tmp_path: Path) -> None:
+    engine = connect_to(database_url)
     with (
         Served(database_url, broker_url, tmp_path, diagnostics="true") as served,
         ThreadPoolExecutor(1) as pool,
     ):
-        person = Person(served.url, connect_to(database_url))
+        person = Person(served.url, engine)
         taking = pool.submit(person.http.get, PROFILE, params={"seconds": 60})
         until(served, "requests_under_way", 2)  # the question itself is the second
         began = time.monotonic()
@@ -148,3 +149,4 @@ def test_a_profile_does_not_keep_a_process_from_stopping(database_url: str, brok
         assert time.monotonic() - began < 30
         assert taking.result().status_code == 503  # a stopping API answers everybody
         person.http.close()
+    engine.dispose()
