@@ -19,7 +19,7 @@ from jobs.database import reading
 from tasks.topology import depth, transport_options
 from tests.chaos.brokers import ChaosRabbit, ChaosValkey
 from tests.services.api_process import ApiProcess, new_key
-from tests.services.databases import connect_to
+from tests.services.databases import lasting
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
@@ -37,7 +37,7 @@ class Site:
     def __init__(self, server: Server, database_url: str, home: Path) -> None:
         """Start nothing yet."""
         self.server = server
-        self.engine: Engine = connect_to(database_url)
+        self.engine: Engine = lasting(database_url)
         self.key = new_key(self.engine)
         self.proxies = {role: Proxy("127.0.0.1", server.port) for role in ROLES}
         self._database_url = database_url

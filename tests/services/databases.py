@@ -1,10 +1,13 @@
 """Engines on the test's own database, with room for many connections and a bound on every wait."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidatePoolError
 
 from jobs.database import DatabaseSettings, open_engine
 
@@ -13,6 +16,24 @@ def connect_to(url: str, *, pool_size: int = 16) -> Engine:
     """Return an engine on `url`; a test that waits longer than half a minute for a connection has hung."""
     settings = DatabaseSettings(database_url=SecretStr(url), database_acquire_timeout_seconds=30)
     return open_engine(settings, application_name="penstock-tests", pool_size=pool_size)
+
+
+def lasting(url: str, *, pool_size: int = 16) -> Engine:
+    """Return an engine for more than one module: it outlives restarts of PostgreSQL by other tests of the process.
+
+    `open_engine` asks no connection whether it lives, so here every checkout does (SQLAlchemy, "Custom / Legacy
+    Pessimistic Ping").
+    """
+    opened = connect_to(url, pool_size=pool_size)
+
+    @event.listens_for(opened, "checkout")
+    def _ask(connection: Any, _record: Any, _proxy: Any) -> None:
+        try:
+            opened.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+
+    return opened
 
 
 @pytest.fixture

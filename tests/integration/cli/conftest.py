@@ -20,7 +20,7 @@ from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from tests.integration.cli.gateway import Gateway, running_gateway
 from tests.services.api_process import ApiProcess, new_key
-from tests.services.databases import connect_to
+from tests.services.databases import lasting
 from tests.services.fixtures import own_database
 from tests.services.local_processes import LocalProcess, surroundings
 
@@ -50,7 +50,7 @@ def platform(
     """Run one for all tests of the command; each test has a tenant of its own."""
     home, broker_url = tmp_path_factory.mktemp("platform"), valkey_server.url
     with own_database(postgres_server, template_database) as database_url:
-        engine = connect_to(database_url, pool_size=2)
+        engine = lasting(database_url, pool_size=2)
         api = ApiProcess(home, database_url=database_url, broker_url=broker_url)
         worker, beat = (
             _process("worker", home, database_url, broker_url),

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, delete
 from deploy.stack.postgres import PostgresServer
 from jobs.tables import metadata
 from tests.integration.jobs.million import million  # noqa: F401 - pytest finds fixtures by name in this module
-from tests.services.databases import connect_to
+from tests.services.databases import lasting
 from tests.services.fixtures import administer
 
 NAME = "penstock_jobs"
@@ -20,7 +20,7 @@ def shared_engine(postgres_server: PostgresServer, template_database: str) -> It
     """An engine on one migrated database for all these tests."""
     names = {"name": sql.Identifier(NAME), "template": sql.Identifier(template_database)}
     administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    opened = connect_to(postgres_server.database_url(NAME))
+    opened = lasting(postgres_server.database_url(NAME))
     yield opened
     opened.dispose()
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from deploy.stack.postgres import PostgresServer
 from jobs.database import allow
-from tests.services.databases import connect_to
+from tests.services.databases import lasting
 from tests.services.fixtures import administer
 
 NAME = "penstock_million"
@@ -66,7 +66,7 @@ def million(postgres_server: PostgresServer, template_database: str) -> Iterator
     """An engine on a migrated database with 1,000,000 jobs, analysed. For tests that change nothing."""
     names = {"name": sql.Identifier(NAME), "template": sql.Identifier(template_database)}
     administer(postgres_server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    engine = connect_to(postgres_server.database_url(NAME), pool_size=2)
+    engine = lasting(postgres_server.database_url(NAME), pool_size=2)
     with engine.begin() as connection:
         _fill(connection)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
