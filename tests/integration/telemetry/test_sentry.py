@@ -72,13 +72,15 @@ def _act(episode: Episode, running: Processes) -> None:
     for job_id in episode.ids.values():
         path = f"/jobs/{job_id}?wait_seconds=10"
         eventually(lambda path=path: running.client.get(path).json()["state"] == "failed", 60, "it fails")  # type: ignore[misc]  # binds the loop's value
+    erred = ("worker", "attempt_erred")
+    eventually(lambda: erred in _told(episode.server), 60, "it is reported before its process may be ended")
     _end_processes(episode, running)
     with running.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE schedules RENAME COLUMN next_at TO other")
         connection.exec_driver_sql("ALTER TABLE jobs RENAME COLUMN tags TO other")
     answer = running.client.get("/jobs", params={"tag": CANARY}, headers={"X-Request-ID": "find-me", "Cookie": CANARY})
     assert answer.status_code == 500
-    told = {("api", "request_failed"), ("beat", "firing_failed"), ("worker", "attempt_erred")}
+    told = {("api", "request_failed"), ("beat", "firing_failed"), erred}
     eventually(lambda: told <= _told(episode.server), 60, "all three have reported")
 
 
