@@ -2,11 +2,18 @@
 
 import ssl
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
-from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from jobs.database import DatabaseSettings
 from jobs.errors import ConfigurationError, PenstockError, Unavailable
@@ -45,7 +52,7 @@ def wait_for_broker(tasks: TaskSettings) -> None:
 
 
 def look_at_broker(tasks: TaskSettings, *, queues: Sequence[str] = ()) -> Look:
-    """Return a look at the broker, which makes sure that RabbitMQ has these queues, of the kind that was chosen.
+    """Return a look at the broker, which makes sure that it has these queues, in RabbitMQ of the kind that was chosen.
 
     Where the URL names several hosts, one of them is enough.
 
@@ -82,13 +89,28 @@ def _open(url: str, where: str, tasks: TaskSettings, queues: Sequence[str]) -> N
         # Not through the connection itself: it would try a second time, two seconds later.
         opened = broker.transport.establish_connection()
         channel = broker.transport.create_channel(opened)  # Redis is asked then, and not before
-        if not is_redis(url):
-            declare_on(channel, queues, tasks.rabbitmq_queues)
+        _declare(channel, where, tasks, queues)
         broker.transport.close_connection(opened)
+    except PenstockError:
+        raise
     except Exception as error:  # noqa: BLE001 - each transport fails in its own ways
         raise _of_another_kind(error, tasks) or _told(error, where) from None
     finally:
         broker.collect(socket_timeout=0.5)
+
+
+def _declare(channel: Any, where: str, tasks: TaskSettings, queues: Sequence[str]) -> None:
+    """Make sure of the queues; no broker takes that from whoever could ring no doorbell there."""
+    try:
+        declare_on(channel, queues, tasks.rabbitmq_queues)
+    except (AccessRefused, NoPermissionError):
+        raise ConfigurationError(
+            f"{where} does not let this user make queues; give it every permission there, or take another."
+        ) from None
+    except ReadOnlyError:
+        raise Unavailable(f"{where} is read-only, as a replica is; name the primary, or promote this one.") from None
+    except OutOfMemoryError:
+        raise Unavailable(f"{where} has no memory left; raise its maxmemory, or delete what is not ours.") from None
 
 
 def _of_another_kind(error: Exception, tasks: TaskSettings) -> ConfigurationError | None:

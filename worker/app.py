@@ -1,10 +1,10 @@
 """The worker's composition root: settings, database, keeper and Celery become one process."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from billiard.util import get_logger
 from celery import Celery, signals
@@ -59,10 +59,14 @@ class Parts:
 
 
 def assemble(
-    chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, app: Celery, traced: Any = None
+    chosen: WorkerSettings,
+    database: DatabaseSettings,
+    app: Celery,
+    catalogue: Catalogue,
+    queues: Sequence[str],
+    traced: Any,
 ) -> Parts:
     """Make the parts of a worker; nothing connects yet."""
-    catalogue = load_catalogue(app, tasks)
     brief = _within_a_lease(database, chosen.lease_seconds)
     pool_process.enter(_surroundings(chosen, brief, app, catalogue, traced))
     instruments = instruments_of(Process.WORKER)
@@ -78,7 +82,7 @@ def assemble(
     presence = Presence(
         pulse,
         chosen.node(),
-        queues=chosen.worker_queues or tasks.queues,
+        queues=queues,
         tasks=[spec.name for spec in catalogue],
         slots=chosen.worker_concurrency,
     )
@@ -130,22 +134,14 @@ def _within_a_lease(database: DatabaseSettings, lease_seconds: float) -> Databas
     )
 
 
-class Telling(NamedTuple):
-    """The module that traces, if any, and what is done last, in each process of the pool as well."""
-
-    traced: Any
-    parting: list[Callable[..., None]]
-
-
-def compose(
-    app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings, telling: Telling
-) -> Celery:
-    """Hook the parts into Celery's worker and return the app."""
+def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: DatabaseSettings) -> Celery:
+    """Hook the parts into Celery's worker and return the app. Raises `ConfigurationError` for what cannot work."""
     parts: list[Parts] = []
-    traced, parting = telling
+    catalogue, queues = load_catalogue(app, tasks), chosen.worker_queues or tasks.queues
+    traced, parting = _telling(runs_here=chosen.worker_pool == "threads")
 
     def make(_worker: Any) -> Parts:
-        parts[:] = [assemble(chosen, tasks, database, app, traced)]
+        parts[:] = [assemble(chosen, database, app, catalogue, queues, traced)]
         return parts[0]
 
     @signals.worker_ready.connect(weak=False)
@@ -175,8 +171,11 @@ def compose(
     return app
 
 
-def _telling(*, runs_here: bool) -> Telling:
-    """Begin to trace and to report, where that is on. Raises `ConfigurationError` where it cannot be."""
+def _telling(*, runs_here: bool) -> tuple[Any, list[Callable[..., None]]]:
+    """Begin to trace and to report, where that is on; return the module that traces, and what is done last.
+
+    That is done in each process of the pool as well.
+    """
     reporting = reports.begin("worker", reports.ReportSettings())
     traced = traces.part("worker.traced", traces.TraceSettings())
     if traced:
@@ -185,7 +184,7 @@ def _telling(*, runs_here: bool) -> Telling:
     parting = [module.close for module in (reporting, traced) if module is not None]
     for last in parting:
         signals.worker_process_shutdown.connect(last, weak=False)
-    return Telling(traced, parting)
+    return traced, parting
 
 
 def _check(consumer: Any, parts: Parts) -> Callable[[], dict[str, bool]]:
@@ -223,9 +222,8 @@ def run() -> int:
             f"PENSTOCK_WORKER_QUEUES names {sorted(unknown)}, which PENSTOCK_QUEUES does not list."
         )
     discovery.load(tasks.task_modules)  # before Celery does: its own words for a missing module are a bare trace
-    telling = _telling(runs_here=chosen.worker_pool == "threads")  # may refuse, which waiting would not cure
+    app = compose(celery_app, chosen, tasks, database)  # before anybody waits: it may refuse what no waiting cures
     wait_for_servers(database, tasks)
-    app = compose(celery_app, chosen, tasks, database, telling)
     # Not through Celery's command line: importing it, with Flower and all its friends, takes a second.
     worker = app.Worker(
         hostname=chosen.node(),

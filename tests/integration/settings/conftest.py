@@ -2,15 +2,20 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+import redis
 from psycopg import sql
 from sqlalchemy import make_url, text
 
+from deploy.stack.ports import LOOPBACK, free_port
 from deploy.stack.postgres import PostgresServer
+from deploy.stack.valkey import ValkeyServer
 from jobs.database import transaction
 from tests.services.databases import connect_to
-from tests.services.fixtures import administer
+from tests.services.fixtures import administer, running
 
 
 @pytest.fixture
@@ -46,6 +51,23 @@ def others(postgres_server: PostgresServer, database_url: str) -> Iterator[Mappi
     engine.dispose()
     for one in made.values():
         administer(postgres_server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(one)))
+
+
+@pytest.fixture(scope="module")
+def weak(services_home: Path) -> Iterator[Mapping[str, str]]:
+    """The urls of a broker that is a replica, and of a user who may only read another one."""
+    with ExitStack() as ends:
+        replica, server = (
+            ends.enter_context(running(ValkeyServer(services_home / name))) for name in ("replica", "readable")
+        )
+        with redis.Redis.from_url(replica.url) as client:
+            client.replicaof(LOOPBACK, str(free_port()))
+        with redis.Redis.from_url(server.url) as client:
+            client.execute_command("ACL", "SETUSER", "onlooker", "on", ">hush", "~*", "+@read", "+@connection", "+info")
+        yield {
+            "replica": replica.url,
+            "onlooker": server.url.replace(f":{server.password}@", "onlooker:hush@"),
+        }
 
 
 def _make(server: PostgresServer, databases: Mapping[str, str]) -> None:
