@@ -15,7 +15,7 @@ from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by n
 UNTRACED = (
     "chaos", "drill", "integration/failpoints", "acceptance/test_backlog", "acceptance/test_beats",
     "acceptance/test_flower", "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus",
-    "acceptance/test_rolling",
+    "acceptance/test_rolling", "integration/test_bench_smoke",
 )  # fmt: skip
 LAST_LINES = 60
 """Of a failure that did not last."""

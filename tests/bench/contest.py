@@ -117,19 +117,20 @@ class Contest:
 
     def _schedules(self) -> list[Measure]:
         """Penstock alone: what is usual, Celery's beat, holds its entries in memory and publishes them one by one."""
-        stack, due = self._penstock, self.options.due_schedules
+        stack, due, settle = self._penstock, self.options.due_schedules, self.options.settle_seconds
         if stack is None:
             return []
-        late = self._take_turns("schedules due", [(stack, partial(schedules.lateness, stack, due))])
+        late = self._take_turns("schedules due", [(stack, partial(schedules.lateness, stack, due, settle))])
         title = f"lateness of {due:,} schedules due in one second"
         return [self._pair("schedules_late", title, late, None, Wanted(p99_ms=1000)), self._idle(stack)]
 
     def _idle(self, stack: Penstock) -> Measure:
         """Penstock beside itself: with many schedules, and with few."""
         many, few = self.options.idle_schedules, schedules.FEW
+        how_long = self.options.idle_seconds, self.options.settle_seconds
         sides = {
             count: self._take_turns(
-                f"{count:,} idle schedules", [(stack, partial(schedules.idle, stack, count, self.options.idle_seconds))]
+                f"{count:,} idle schedules", [(stack, partial(schedules.idle, stack, count, *how_long))]
             )[stack.name]
             for count in (few, many)
         }

@@ -22,6 +22,8 @@ class Options:
     connections: int = 64
     api_processes: int = 2
     intake_seconds: float = 6.0
+    calm_seconds: float = 2.0
+    """Before the storm, and each look after it."""
     storm_seconds: float = 20.0
     storm_connections: int = 3000
     batch_seconds: float = 4.0
@@ -33,6 +35,8 @@ class Options:
     drain_jobs: int = 10_000
     waiting_drain_jobs: int = 2000
     """Of the scale measure: jobs that wait."""
+    scale_workers: tuple[int, ...] = (1, 2, 4)
+    """Of the scale measure; the others stand beside the first."""
     backlog_jobs: int = 1_000_000
     backlog_seconds: float = 10.0
     poison_seconds: float = 10.0
@@ -40,10 +44,14 @@ class Options:
     """Of the retention measure."""
     finished_jobs: int = 1_000_000
     waiting_jobs: int = 100_000
+    questions: int = 300
+    """How often each is asked."""
     latency_jobs: int = 300
     due_schedules: int = 1000
     idle_schedules: int = 100_000
     idle_seconds: float = 15.0
+    settle_seconds: float = 3.0
+    """What beat is given for its first rounds."""
     lost_processes: int = 100
     lost_workers: int = 5
     lease_seconds: float = 30.0
@@ -58,25 +66,31 @@ class Options:
 QUICK = Options(
     rounds=1,
     connections=8,
+    api_processes=1,
     intake_seconds=1.0,
+    calm_seconds=0.5,
     storm_seconds=1.0,
     storm_connections=40,
-    batch_seconds=1.0,
+    batch_seconds=0.5,
     batch_size=100,
     batch_connections=(4,),
     warm_seconds=0.3,
-    drain_jobs=200,
-    waiting_drain_jobs=100,
+    concurrency=1,
+    drain_jobs=100,
+    waiting_drain_jobs=50,
+    scale_workers=(1, 2),
     backlog_jobs=3000,
     backlog_seconds=1.0,
     poison_seconds=2.0,
     rows=20_000,
     finished_jobs=10_000,
     waiting_jobs=1_000,
+    questions=20,
     latency_jobs=10,
     due_schedules=50,
     idle_schedules=2000,
-    idle_seconds=2.0,
+    idle_seconds=0.5,
+    settle_seconds=0.5,
     lost_processes=3,
     lost_workers=1,
     lease_seconds=3.0,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.stack.child import Child, harmless_environment
+from deploy.stack.child import Child, end_together, harmless_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 10.0
@@ -18,7 +18,7 @@ class NeverHappenedError(Exception):
 
 
 class Programs:
-    """Programs of one stack. `stop` ends them all, the last started first, and what is left of their groups."""
+    """Programs of one stack. `stop` asks all of them to end, the last started first, and kills what is left."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,8 +66,8 @@ class Programs:
                 raise NeverHappenedError(f"{child.name} ended with {child.exit_code}\n{child.tail()}")
 
     def stop(self) -> None:
-        while self._running:
-            self._running.pop().end(signal.SIGTERM, STOP_SECONDS)
+        end_together(self._running[::-1], STOP_SECONDS)
+        self._running.clear()
 
 
 def pause(programs: list[Child]) -> None:

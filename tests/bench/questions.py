@@ -21,7 +21,6 @@ AT_ONCE: Final = 100_000
 FEW_MARKS: Final = 1000
 SETTLED_SECONDS: Final = 300.0
 WARM: Final = 20
-ASKED: Final = 300
 
 FINISHED: Final = """
     INSERT INTO jobs (id, task, queue, state, payload, created_at, run_at, started_at, finished_at, attempt, result,
@@ -56,7 +55,7 @@ def look(stack: Penstock, options: Options, tell: Callable[[str], None]) -> dict
     )
     asked = {"scrape": "/metrics", "queues": "/api/v1/queues"}
     asked |= {name: f"/api/v1/jobs/{stack.ask(query)}/explain" for name, query in JOBS.items()}
-    return {name: _ask(stack, path) for name, path in asked.items()}
+    return {name: _ask(stack, path, options.questions) for name, path in asked.items()}
 
 
 def _finish(url: str, count: int) -> None:
@@ -68,12 +67,12 @@ def _finish(url: str, count: int) -> None:
         connection.execute("VACUUM (ANALYZE) jobs")
 
 
-def _ask(stack: Penstock, path: str) -> Round:
+def _ask(stack: Penstock, path: str, times: int) -> Round:
     """A few times for nothing, and then for the clock, on one connection."""
     _employ(stack)
     line = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=30)
     took = []
-    for _ in range(WARM + ASKED):
+    for _ in range(WARM + times):
         began = time.perf_counter()
         line.request("GET", path, headers={"Authorization": stack.authorization})
         answer = line.getresponse()
@@ -84,7 +83,7 @@ def _ask(stack: Penstock, path: str) -> Round:
     line.close()
     took = took[WARM:]
     shares = {f"p{percent}_ms": percentile(took, percent) for percent in (50, 95, 99)}
-    return Round(count=ASKED, max_ms=max(took), **shares)
+    return Round(count=times, max_ms=max(took), **shares)
 
 
 def _employ(stack: Penstock) -> None:

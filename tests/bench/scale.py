@@ -11,7 +11,6 @@ from tests.bench.options import Options
 from tests.bench.penstock import Penstock
 from tests.bench.stacks import NOOP
 
-WORKERS: Final = (1, 2, 4)
 WAIT: Final[Mapping[str, Any]] = MappingProxyType({"task": "demo.sleep", "payload": {"seconds": 0.02}})
 JOBS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"noop": NOOP, "wait": WAIT})
 """What costs processors alone, and what waits for somebody else as most jobs do."""
@@ -21,11 +20,11 @@ Rounds = dict[str, dict[int, list[Round]]]
 
 def turns(stack: Penstock, options: Options, tell: Callable[[str], None]) -> Rounds:
     """The rounds by what the jobs do and by how many workers there were; each count has its turn in each round."""
-    found: Rounds = {name: {workers: [] for workers in WORKERS} for name in JOBS}
+    found: Rounds = {name: {workers: [] for workers in options.scale_workers} for name in JOBS}
     for number in range(1, options.rounds + 1):
         for name, job in JOBS.items():
             count = options.drain_jobs if name == "noop" else options.waiting_drain_jobs
-            for workers in WORKERS:
+            for workers in options.scale_workers:
                 tell(f"scale, {name}, round {number} of {options.rounds}: {workers} worker(s)")
                 found[name][workers].append(
                     _turn(stack, replace(options, workers=workers, drain_jobs=count), dict(job))

@@ -19,13 +19,12 @@ FEW: Final = 1_000
 """Idle schedules, to see beside them what very many cost."""
 DUE_IN: Final = timedelta(seconds=3)
 FIRED_SECONDS: Final = 60.0
-WARM_SECONDS: Final = 3.0
 LOOK_EVERY: Final = 0.005
 
 
-def lateness(stack: Penstock, count: int) -> Round:
+def lateness(stack: Penstock, count: int, settle_seconds: float) -> Round:
     """`count` schedules due in the same second: from that second to when the job is committed, for all to see."""
-    _settle(stack, stack.start_beat())
+    _settle(stack, stack.start_beat(), settle_seconds)
     _write(stack, count)
     due_at = datetime.now(UTC).replace(microsecond=0) + DUE_IN
     with stack.watch() as watch:
@@ -60,13 +59,13 @@ def _seen(watch: Watch) -> tuple[int, datetime]:
     return int(row[0]), row[1]
 
 
-def idle(stack: Penstock, count: int, seconds: float) -> Round:
+def idle(stack: Penstock, count: int, seconds: float, settle_seconds: float) -> Round:
     """A beat with `count` schedules of which none is due: its share of a core, and its resident memory."""
     with stack.watch() as watch:
         watch.execute(_MANY, {"count": count})
         watch.execute("ANALYZE schedules")
     beat = stack.start_beat()
-    _settle(stack, beat)
+    _settle(stack, beat, settle_seconds)
     before, began = _cpu_seconds(beat), time.monotonic()
     time.sleep(seconds)
     used, took = _cpu_seconds(beat) - before, time.monotonic() - began
@@ -85,7 +84,7 @@ _MANY: Final = """
 """
 
 
-def _settle(stack: Penstock, beat: psutil.Process) -> None:
+def _settle(stack: Penstock, beat: psutil.Process, seconds: float) -> None:
     """Return when beat has started and has had its first rounds."""
     wait_until(
         lambda: _cpu_seconds(beat) > 0 and "beat: Starting" in (stack.folder / "schedules.log").read_text(),
@@ -93,7 +92,7 @@ def _settle(stack: Penstock, beat: psutil.Process) -> None:
         what="beat has started",
         check=stack.programs.check,
     )
-    time.sleep(WARM_SECONDS)
+    time.sleep(seconds)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -13,7 +13,6 @@ from tests.bench.processes import NeverHappenedError
 from tests.bench.stacks import ECHO, HttpStack
 
 TIMES = 3
-CALM_SECONDS = 2.0
 CALM_MS = 100.0
 """A p99 below this is calm, however calm it was before."""
 RECOVERY_SECONDS = 120.0
@@ -32,7 +31,7 @@ def overload(stack: HttpStack, options: Options, client: str, folder: Path) -> R
     load(target, seconds=options.warm_seconds, **settings)  # type: ignore[arg-type]  # one dict for both calls
     capacity = load(target, seconds=options.intake_seconds, **settings).per_second  # type: ignore[arg-type]  # as above
     before = stack.rows()
-    calm = _arrive(target, capacity / 2, CALM_SECONDS, options)
+    calm = _arrive(target, capacity / 2, options.calm_seconds, options)
     storm = _arrive(target, TIMES * capacity, options.storm_seconds, options)
     recovery = _recovery(target, capacity / 2, calm, options)
     stack.programs.check()
@@ -63,7 +62,7 @@ def _recovery(target: Target, rate: float, calm: Arrivals, options: Options) -> 
     """Seconds from the end of the storm to the begin of the first moments that are as calm as before it."""
     ended = time.monotonic()
     while (began := time.monotonic()) < ended + RECOVERY_SECONDS:
-        now = _arrive(target, rate, CALM_SECONDS, options)
+        now = _arrive(target, rate, options.calm_seconds, options)
         if not now.faults and not now.refused_ms and now.accepted(99) < max(2 * calm.accepted(99), CALM_MS):
             return began - ended
     raise NeverHappenedError(f"half the rate is not served as before within {RECOVERY_SECONDS:g} s")
