@@ -17,7 +17,7 @@ from tests.integration.api.test_idempotency import fire
 from tests.services.api import Person
 from tests.services.databases import connect_to
 from tests.services.local_processes import LocalProcess, surroundings
-from tests.services.stack import eventually
+from tests.services.stack import eventually, gone
 
 PROMPT = "Application startup complete"
 CANARY = "canary-8417"
@@ -124,8 +124,8 @@ def test_the_folder_of_the_counts_goes_with_the_processes_and_one_left_behind_at
     with Served(database_url, broker_url, folder, api_processes=2) as served:
         assert len(list(folder.glob("penstock-metrics-*"))) == 1
         family = psutil.Process(served.process.pid).children(recursive=True)
-        served.process.kill("SIGKILL")
-        psutil.wait_procs(family, 20)
+        served.process.kill_all()
+        assert gone(family, 20) == []
         assert len(list(folder.glob("penstock-metrics-*"))) == 1
 
     with Served(database_url, broker_url, tmp_path, api_processes=2) as served:
