@@ -38,8 +38,8 @@ def test_ctrl_c_while_starting_leaves_nothing(stack: Stack) -> None:
     assert gone(processes, 0.0) == []
 
 
-def test_a_job_that_ctrl_c_interrupted_runs_again_at_the_next_start(stack: Stack) -> None:
-    stack.up()
+def test_a_job_that_ctrl_c_interrupted_runs_again_at_the_next_start(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(WORKERS="1").up()
     job_id = stack.submit("demo.sleep", seconds=3)
     eventually(lambda: stack.job(job_id)["state"] == "running", 10.0, "the job runs")
     stack.interrupt()
@@ -65,8 +65,8 @@ def test_a_killed_supervisor_leaves_no_process_and_loses_no_job(new_stack: Calla
     assert {stack.finished(job_id, 60.0)["state"] for job_id in waiting} == {"succeeded"}
 
 
-def test_a_start_right_after_a_kill_waits_for_what_still_ends(stack: Stack) -> None:
-    stack.up()
+def test_a_start_right_after_a_kill_waits_for_what_still_ends(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(WORKERS="1").up()
     url = stack.facts["database_url"]
 
     os.kill(stack.pids("supervisor")[0], signal.SIGKILL)
@@ -76,7 +76,8 @@ def test_a_start_right_after_a_kill_waits_for_what_still_ends(stack: Stack) -> N
     assert stack.finished(stack.submit("demo.noop"))["state"] == "succeeded"
 
 
-def test_a_stack_in_the_background_serves_until_it_is_stopped(stack: Stack) -> None:
+def test_a_stack_in_the_background_serves_until_it_is_stopped(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(WORKERS="1")
     started = stack.command("start")
     assert started.returncode == 0, started.stderr
     assert stack.facts["api_key"] in started.stdout
@@ -100,12 +101,3 @@ def test_a_stack_that_cannot_start_in_the_background_says_why(stack: Stack) -> N
 
     assert refused.returncode == 1
     assert "PostgreSQL" in refused.stderr
-
-
-def test_a_stack_that_runs_is_not_cleaned_away(stack: Stack) -> None:
-    stack.up()
-
-    refused = stack.command("clean")
-
-    assert refused.returncode == 1
-    assert stack.call("GET", "/ready").status_code == 200

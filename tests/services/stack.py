@@ -108,9 +108,13 @@ class Stack:
 
     def end(self) -> None:
         """Stop what runs and remove every trace."""
-        self.command("stop")
+        runs = self.supervisor is not None and self.supervisor.poll() is None
+        if runs or (self.home / "stack.json").exists():
+            self.command("stop")
         if self.supervisor:
             self.supervisor.wait(STOP_SECONDS)
+        if not self.home.exists():
+            return
         cleaned = self.command("clean")
         assert cleaned.returncode == 0, cleaned.stderr
 
