@@ -1,14 +1,16 @@
 """A migration as a process: what `penstock migrate` and `python -m jobs.migrations` both do."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from alembic.util import CommandError as AlembicError
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from jobs import schema
 from jobs.database import DatabaseSettings, open_engine
 from jobs.errors import ConfigurationError, SchemaHeld, Unavailable
 from jobs.migrations import current, head, upgrade
+from jobs.misconfiguration import variable_of
 from jobs.startup import StartSettings, look_at_database, wait_for
 
 
@@ -44,5 +46,22 @@ def _upgrade(engine: Engine) -> None:
         upgrade(engine)
     except SchemaHeld as error:
         raise Unavailable(f"{error} pg_stat_activity shows the longest transaction; end it, try again.") from None
+    except ProgrammingError as error:
+        raise _refusal(error) or error from None
     except AlembicError as error:
         raise ConfigurationError(f"{error}. The database was made by another release; use that one's.") from None
+
+
+#: By the SQLSTATE: insufficient privilege; a table, an object that is there already.
+_CURES: Final = {
+    "42501": "migrate as the role that owns the tables and may CREATE in their schema.",
+    "42P07": "something else is in this database: is it the right one?",
+    "42710": "something else is in this database: is it the right one?",
+}
+
+
+def _refusal(error: ProgrammingError) -> ConfigurationError | None:
+    """Return what to tell where PostgreSQL refuses the role or the database; None: a revision is wrong."""
+    cure = _CURES.get(getattr(error.orig, "sqlstate", None) or "")
+    reason = str(error.orig).partition("\n")[0]
+    return ConfigurationError(f"{variable_of(DatabaseSettings, 'database_url')}: {reason}; {cure}") if cure else None
