@@ -10,6 +10,7 @@ from tests.clock import clock  # noqa: F401 - as below
 from tests.pieces import PieceScheduling
 from tests.services.databases import empty_engine, engine  # noqa: F401 - as below
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
+from tests.unclosed import pytest_collection_finish, pytest_runtest_teardown  # noqa: F401 - and hooks
 
 #: Where many processes run under load, of code that other tests reach as well. To trace them doubles what they take.
 UNTRACED = (
