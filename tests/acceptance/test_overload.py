@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
 from deploy.stack.postgres import PostgresServer
 from jobs.tables import jobs
@@ -17,7 +17,6 @@ from tests.bench.arrivals import Arrivals, arrive
 from tests.bench.hammer import Target, hammer
 from tests.integration.api.test_processes import Served
 from tests.services.api_process import new_key
-from tests.services.databases import connect_to
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
 
@@ -41,9 +40,8 @@ def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
 
 
 def test_at_three_times_its_capacity_the_api_keeps_its_promises_and_recovers(
-    database_url: str, broker_url: str, proxy: Proxy, tmp_path: Path
+    engine: Engine, database_url: str, broker_url: str, proxy: Proxy, tmp_path: Path
 ) -> None:
-    engine = connect_to(database_url)
     settings = {"api_processes": 2, "group_limit": GROUP, "longest_wait_seconds": 0.25}
     with Served(proxy.through(database_url), broker_url, tmp_path, **settings) as served:
         target = Target(served.port, "/api/v1/jobs", BODY, f"Bearer {new_key(engine, 'crowd')}")
@@ -59,7 +57,6 @@ def test_at_three_times_its_capacity_the_api_keeps_its_promises_and_recovers(
 
     with engine.connect() as connection:
         stored = connection.scalar(select(func.count()).select_from(jobs)) or 0
-    engine.dispose()
     told = f"capacity {capacity:.0f}/s, {_told(storm)}; before: {_told(calm)}"
     assert storm.faults == 0, told
     assert storm.accepted(99) < ACCEPTED_MS, told

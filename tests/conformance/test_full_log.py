@@ -6,9 +6,9 @@ from typing import Final
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
 from tests.services.api_process import ApiProcess, new_key
-from tests.services.databases import connect_to
 from tests.services.insistent import Insistent, settled
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.processes import PROMPTS
@@ -41,9 +41,8 @@ def others(home: Path, database_url: str, broker_url: str) -> Iterator[list[Loca
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_processes_that_can_write_no_log_go_on_with_their_work(
-    home: Path, database_url: str, broker_url: str, others: list[LocalProcess]
+    home: Path, engine: Engine, database_url: str, broker_url: str, others: list[LocalProcess]
 ) -> None:
-    engine = connect_to(database_url)
     headers = {"Authorization": f"Bearer {new_key(engine)}"}
     pids = [process.pid for process in others]
 
@@ -59,4 +58,3 @@ def test_processes_that_can_write_no_log_go_on_with_their_work(
     assert insistent.statuses == {202}
     assert refused.status_code == 422
     assert [process.pid for process in others] == pids
-    engine.dispose()

@@ -51,9 +51,9 @@ def all_processes(home: Path, database_url: str, broker_url: str, **own: object)
     ]
     api = ApiProcess(home, database_url=database_url, broker_url=broker_url, environment=everyone)
     engine = connect_to(database_url)
-    key = new_key(engine)
-    headers = {"Authorization": f"Bearer {key}"}
     try:
+        key = new_key(engine)
+        headers = {"Authorization": f"Bearer {key}"}
         for process in others:
             process.start()
         api.start()

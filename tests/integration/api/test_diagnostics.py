@@ -11,13 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
 from api import profiler
 from tests.integration.api.problems import fields, problem
 from tests.integration.api.test_processes import Served
 from tests.integration.api.test_stopping import until
 from tests.services.api import Api, Person, running_api
-from tests.services.databases import connect_to
 from tests.services.stack import eventually
 
 PROFILE = "/diagnostics/profile"
@@ -132,8 +132,9 @@ def test_without_the_extra_the_api_starts_all_the_same() -> None:
     assert done.stdout == "False\n"
 
 
-def test_a_profile_does_not_keep_a_process_from_stopping(database_url: str, broker_url: str, tmp_path: Path) -> None:
-    engine = connect_to(database_url)
+def test_a_profile_does_not_keep_a_process_from_stopping(
+    engine: Engine, database_url: str, broker_url: str, tmp_path: Path
+) -> None:
     with (
         Served(database_url, broker_url, tmp_path, diagnostics="true") as served,
         ThreadPoolExecutor(1) as pool,
@@ -149,4 +150,3 @@ def test_a_profile_does_not_keep_a_process_from_stopping(database_url: str, brok
         assert time.monotonic() - began < 30
         assert taking.result().status_code == 503  # a stopping API answers everybody
         person.http.close()
-    engine.dispose()

@@ -10,12 +10,12 @@ import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine
 
 from deploy.stack.ports import free_port
 from jobs.telemetry.contract import PREFIX, Process, told_by
 from tests.integration.api.test_idempotency import fire
 from tests.services.api import Person
-from tests.services.databases import connect_to
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.stack import eventually, gone
 
@@ -57,10 +57,7 @@ def pair(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Served]
         yield served
 
 
-def test_two_hundred_requests_at_once_with_one_key_on_two_processes_make_one_job(
-    pair: Served, database_url: str
-) -> None:
-    engine = connect_to(database_url)
+def test_two_hundred_requests_at_once_with_one_key_on_two_processes_make_one_job(pair: Served, engine: Engine) -> None:
     person = Person(pair.url, engine)
     body = b'{"task": "demo.echo", "payload": {"message": "once"}}'
     person.http = httpx.Client(
@@ -85,7 +82,6 @@ def test_two_hundred_requests_at_once_with_one_key_on_two_processes_make_one_job
     ours = {name for name in counted if not name.startswith(STANDARD)}
     assert ours == {PREFIX + metric.name for metric in told_by(Process.API)}
     person.http.close()
-    engine.dispose()
 
 
 def sample(pair: Served, name: str, **labels: str) -> float:
@@ -137,9 +133,8 @@ def test_the_folder_of_the_counts_goes_with_the_processes_and_one_left_behind_at
 
 
 def test_a_process_that_is_told_to_stop_commits_what_it_took_and_leaves_nothing(
-    database_url: str, broker_url: str, tmp_path: Path
+    engine: Engine, database_url: str, broker_url: str, tmp_path: Path
 ) -> None:
-    engine = connect_to(database_url)
     with Served(database_url, broker_url, tmp_path) as served:
         person = Person(served.url, engine)
         answers = fire([person], 20, b'{"task": "demo.noop"}')
@@ -150,7 +145,6 @@ def test_a_process_that_is_told_to_stop_commits_what_it_took_and_leaves_nothing(
     assert person.stored() == 20
     assert served.process.exit_code in {0, -15}
     person.http.close()
-    engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -190,9 +184,8 @@ def test_a_broker_that_is_none_is_told_without_its_password(database_url: str, t
 
 
 def test_the_log_leads_from_a_request_to_its_job_and_holds_no_secrets(
-    database_url: str, broker_url: str, tmp_path: Path
+    engine: Engine, database_url: str, broker_url: str, tmp_path: Path
 ) -> None:
-    engine = connect_to(database_url)
     with Served(database_url, broker_url, tmp_path, log_level="debug") as served:
         person = Person(served.url, engine)
         wish = {"payload": {"message": CANARY}, "tags": [CANARY], "unique_key": CANARY}
@@ -216,7 +209,6 @@ def test_the_log_leads_from_a_request_to_its_job_and_holds_no_secrets(
     for secret in (CANARY, person.key, person.key[25:50], _password(database_url), _password(broker_url)):
         assert secret not in logs
     person.http.close()
-    engine.dispose()
 
 
 def _everything_that_can_go_wrong(person: Person) -> None:

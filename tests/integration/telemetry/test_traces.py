@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
@@ -16,7 +17,6 @@ from jobs import attempts, intake
 from tests.factories import new_job, submission
 from tests.services.api_process import ApiProcess, new_key
 from tests.services.collector import Collector, Told, collecting
-from tests.services.databases import connect_to
 from tests.services.fixtures import own_database
 from tests.services.processes import Processes, all_processes
 from tests.services.stack import eventually
@@ -222,13 +222,12 @@ def test_no_span_holds_a_payload_a_statement_or_an_address(episode: Episode) -> 
 
 
 def test_a_collector_that_is_away_holds_up_neither_a_request_nor_the_end(
-    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with collecting() as gone:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", gone.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    engine = connect_to(database_url)
     with ApiProcess(tmp_path, database_url=database_url, broker_url=broker_url) as api:
         api.start()
         headers = {"Authorization": f"Bearer {new_key(engine)}"}
@@ -238,7 +237,6 @@ def test_a_collector_that_is_away_holds_up_neither_a_request_nor_the_end(
         eventually(lambda: "spans_not_exported" in api.log.read_text(), 60, "it is said that the collector is away")
         began = time.monotonic()
         assert api.stop(), "it ended by itself"
-    engine.dispose()
 
     assert time.monotonic() - began < 15
     assert gone.url.removeprefix("http://") not in api.log.read_text()
