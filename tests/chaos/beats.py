@@ -31,7 +31,7 @@ from jobs.planning import editing, store
 from jobs.planning.model import Definition, Schedule
 from jobs.planning.words import CatchUp, Decision, Why
 from jobs.tables import jobs, occurrences, schedules
-from tests.services.databases import connect_to
+from tests.services.databases import connected
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.stack import eventually
 
@@ -251,7 +251,13 @@ class Found:
 
 def run(*, database_url: str, broker_url: str, home: Path, seconds: float, count: int, seed: int) -> Found:
     """Have beats fire `count` schedules of each second through a storm, and return what was found afterwards."""
-    engine = connect_to(database_url)
+    with connected(database_url) as engine:
+        return _endure(engine, database_url, broker_url, home, seconds, count, seed)
+
+
+def _endure(
+    engine: Engine, database_url: str, broker_url: str, home: Path, seconds: float, count: int, seed: int
+) -> Found:
     environment = surroundings(
         DATABASE_URL=database_url,
         BROKER_URL=broker_url,
@@ -284,7 +290,6 @@ def run(*, database_url: str, broker_url: str, home: Path, seconds: float, count
                 ),
             )
         ).one()
-    engine.dispose()
     return Found(findings, int(instants), int(fired), float(latest), storm.happened)
 
 
@@ -297,9 +302,8 @@ def _own_servers() -> Iterator[tuple[str, str, Path]]:
         for server in (postgres, valkey):
             stack.callback(server.destroy)
             server.start()
-        engine = connect_to(postgres.url)
-        upgrade(engine)
-        engine.dispose()
+        with connected(postgres.url) as engine:
+            upgrade(engine)
         yield postgres.url, valkey.url, home
 
 

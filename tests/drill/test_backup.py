@@ -20,7 +20,7 @@ from jobs.database import transaction
 from jobs.keys import create_key, list_keys
 from jobs.migrations import current, head, upgrade
 from tests.drill.archive import SHIPPED, ArchivingPostgres, BackupFailed
-from tests.services.databases import connect_to
+from tests.services.databases import connected
 from tests.services.fixtures import administer
 from tests.services.stack import eventually
 
@@ -225,12 +225,11 @@ def test_prune_keeps_the_last_backups_and_the_wal_that_they_need(server: Archivi
 
 
 def test_an_export_is_read_into_an_empty_database_with_everything_in_it(server: ArchivingPostgres) -> None:
-    engine = connect_to(server.url, pool_size=1)
-    upgrade(engine)
-    with transaction(engine) as connection:
-        create_key(connection, name="somebody")
-        before = list_keys(connection)
-    engine.dispose()
+    with connected(server.url, pool_size=1) as engine:
+        upgrade(engine)
+        with transaction(engine) as connection:
+            create_key(connection, name="somebody")
+            before = list_keys(connection)
     file = str(server.state / "penstock.dump")
     server.own(server.state)
     assert f"schema {head()}" in server.run("export", file)
@@ -238,11 +237,10 @@ def test_an_export_is_read_into_an_empty_database_with_everything_in_it(server: 
 
     assert f"schema {head()}, 0 jobs" in server.run("import", file, PGDATABASE="another")
 
-    read = connect_to(server.database_url("another"), pool_size=1)
-    with transaction(read) as connection:
-        assert list_keys(connection) == before
-    assert current(read) == head()
-    read.dispose()
+    with connected(server.database_url("another"), pool_size=1) as read:
+        with transaction(read) as connection:
+            assert list_keys(connection) == before
+        assert current(read) == head()
     with pytest.raises(BackupFailed, match="the database another is not empty; nothing was written"):
         server.run("import", file, PGDATABASE="another")
 

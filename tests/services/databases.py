@@ -1,6 +1,7 @@
 """Engines on the test's own database, with room for many connections and a bound on every wait."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -16,6 +17,16 @@ def connect_to(url: str, *, pool_size: int = 16) -> Engine:
     """Return an engine on `url`; a test that waits longer than half a minute for a connection has hung."""
     settings = DatabaseSettings(database_url=SecretStr(url), database_acquire_timeout_seconds=30)
     return open_engine(settings, application_name="penstock-tests", pool_size=pool_size)
+
+
+@contextmanager
+def connected(url: str, *, pool_size: int = 16) -> Iterator[Engine]:
+    """Lend an engine on `url`; its connections are closed however the block ends."""
+    opened = connect_to(url, pool_size=pool_size)
+    try:
+        yield opened
+    finally:
+        opened.dispose()
 
 
 def lasting(url: str, *, pool_size: int = 16) -> Engine:

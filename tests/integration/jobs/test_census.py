@@ -13,7 +13,7 @@ from jobs.state import JobState
 from jobs.tables import census_marks, jobs
 from tests.factories import cancelled, failure, new_job, release, retry, submission, success
 from tests.integration.jobs import scenes
-from tests.services.databases import connect_to
+from tests.services.databases import connected
 
 
 def counts(engine: Engine) -> list[census.Count]:
@@ -167,15 +167,14 @@ def test_nobody_who_writes_waits_for_somebody_else_who_does_or_who_adds_up(engin
 
 
 def test_what_was_there_before_the_census_is_counted_when_it_begins(database_url: str) -> None:
-    engine = connect_to(database_url)
-    migrations.downgrade(engine, "0004")
-    a_bit_of_everything(engine)
+    with connected(database_url) as engine:
+        migrations.downgrade(engine, "0004")
+        a_bit_of_everything(engine)
 
-    migrations.upgrade(engine)
+        migrations.upgrade(engine)
 
-    assert now(engine) == EVERYTHING
-    assert born(engine) == 12
-    engine.dispose()
+        assert now(engine) == EVERYTHING
+        assert born(engine) == 12
 
 
 def test_what_was_written_past_the_triggers_is_put_right(engine: Engine) -> None:

@@ -15,29 +15,28 @@ from jobs.intake import Answer
 from jobs.model import Acceptance, JobId
 from tests.factories import new_job, submission
 from tests.integration.jobs import scenes
-from tests.services.databases import connect_to
+from tests.services.databases import connected
 
 CROWD = 200
 
 
 def test_two_hundred_requests_with_one_key_make_one_job(database_url: str) -> None:
-    engine = connect_to(database_url, pool_size=8)
-    gate = Barrier(CROWD)
+    with connected(database_url, pool_size=8) as engine:
+        gate = Barrier(CROWD)
 
-    def ask(_: int) -> Answer:
-        gate.wait(30)
-        (answer,) = scenes.submit(engine, submission(key="k"))
-        return answer
+        def ask(_: int) -> Answer:
+            gate.wait(30)
+            (answer,) = scenes.submit(engine, submission(key="k"))
+            return answer
 
-    with ThreadPoolExecutor(CROWD) as crowd:
-        answers = list(crowd.map(ask, range(CROWD)))
+        with ThreadPoolExecutor(CROWD) as crowd:
+            answers = list(crowd.map(ask, range(CROWD)))
 
-    acceptances = [answer for answer in answers if isinstance(answer, Acceptance)]
-    assert len(acceptances) == CROWD
-    assert len({answer.receipts for answer in acceptances}) == 1
-    assert Counter(answer.replayed for answer in acceptances) == {False: 1, True: CROWD - 1}
-    assert scenes.stored(engine) == 1
-    engine.dispose()
+        acceptances = [answer for answer in answers if isinstance(answer, Acceptance)]
+        assert len(acceptances) == CROWD
+        assert len({answer.receipts for answer in acceptances}) == 1
+        assert Counter(answer.replayed for answer in acceptances) == {False: 1, True: CROWD - 1}
+        assert scenes.stored(engine) == 1
 
 
 def test_of_many_requests_for_one_unique_key_one_gets_it(engine: Engine) -> None:
