@@ -10,13 +10,14 @@ from tests.pieces import Heaviest, piece
     [
         ("tests/unit/jobs/test_retry.py::test_it", "tests/unit/jobs/test_retry.py"),
         ("tests/unit/jobs/test_retry.py::test_it[rabbitmq]", "tests/unit/jobs/test_retry.py"),
-        ("tests/conformance/test_cancel.py::test_it[valkey]", "tests/conformance/ on valkey"),
-        ("tests/conformance/test_drain.py::test_it[rabbitmq-a@b::c]", "tests/conformance/ on rabbitmq"),
+        ("tests/conformance/test_cancel.py::test_it[valkey]", "tests/conformance/ on valkey, first half"),
+        ("tests/conformance/test_drain.py::test_it[rabbitmq-a@b::c]", "tests/conformance/ on rabbitmq, first half"),
+        ("tests/conformance/test_queues.py::test_it[rabbitmq]", "tests/conformance/ on rabbitmq, second half"),
         ("tests/conformance/test_broker_wipes.py::test_it[valkey]", "tests/conformance/test_broker_ on valkey"),
         ("tests/conformance/test_threads.py::test_it", "tests/conformance/test_threads.py"),
     ],
 )
-def test_a_test_belongs_to_its_file_and_in_the_conformance_ring_to_its_broker(nodeid: str, whole: str) -> None:
+def test_a_test_belongs_to_its_file_and_in_the_conformance_ring_to_half_a_broker(nodeid: str, whole: str) -> None:
     assert piece(nodeid) == whole
 
 
