@@ -16,15 +16,18 @@ from tests.conformance.plant import Crew, Plant
 from tests.services.local_processes import Worker
 from tests.services.stack import gone
 
-ROUNDS: Final = 8
+ROUNDS: Final = 4
 SLOTS: Final = 4
 REPORTED_SECONDS: Final = 3.0
 """From the loss of a process that its worker reports to the start of the next attempt, in the middle of many."""
 LONGEST_SECONDS: Final = 12.0
 """For the slowest of them on a machine that is busy otherwise; far less than the lease, which nobody waits for."""
 LEASE_SECONDS: Final = 3
-RESCUED_SECONDS: Final = LEASE_SECONDS + 8.0
-"""From the loss of a whole worker to the next start: the lease, two seconds for a beat to look, and a slow machine."""
+RESCUED_SECONDS: Final = LEASE_SECONDS + 15.0
+"""From the loss of a whole worker to the next start: the lease, two seconds for a beat to look, and a slow machine.
+
+Still far less than the lease of 30 s that a worker has which does not know better.
+"""
 
 
 def begun(plant: Plant, crew: Crew, home: Path, count: int, seconds: float = 60) -> dict[JobId, int]:
