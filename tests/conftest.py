@@ -16,7 +16,9 @@ from tests.unclosed import pytest_collection_finish, pytest_runtest_teardown  # 
 UNTRACED = (
     "chaos", "drill", "integration/failpoints", "acceptance/test_backlog", "acceptance/test_beats",
     "acceptance/test_flower", "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus",
-    "acceptance/test_rolling", "integration/test_bench_smoke",
+    "acceptance/test_previous_release", "acceptance/test_rolling", "conformance/test_clocks",
+    "conformance/test_failover", "conformance/test_herd", "conformance/test_kills", "conformance/test_releases",
+    "integration/test_bench_smoke",
 )  # fmt: skip
 LAST_LINES = 60
 """Of a failure that did not last."""
