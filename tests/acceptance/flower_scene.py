@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import httpx
 
+from tests.services import plain
 from tests.services.browser import Browser
 from tests.services.stack import Stack, eventually
 
@@ -28,7 +29,7 @@ class Shown:
 def asked(stack: Stack, path: str = "") -> httpx.Response:
     """Return Flower's answer to someone who knows the password."""
     facts = stack.facts
-    return httpx.get(facts["flower_url"] + path, auth=(facts["flower_user"], facts["flower_password"]), timeout=10)
+    return plain.get(facts["flower_url"] + path, auth=(facts["flower_user"], facts["flower_password"]), timeout=10)
 
 
 def watched(stack: Stack) -> None:

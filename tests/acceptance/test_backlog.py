@@ -11,6 +11,7 @@ from kombu import Connection
 from sqlalchemy import Engine
 
 from tasks.topology import depth, transport_options
+from tests.services import plain
 from tests.services.api_process import ApiProcess, new_key
 from tests.services.backlog import PRIORITIES, fill
 from tests.services.brokers import each_broker
@@ -58,7 +59,7 @@ def held(url: str) -> int:
 def submit(api: ApiProcess, key: str, **wishes: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"}
     body = {"task": "demo.noop", **wishes}
-    return httpx.post(f"{api.url}/api/v1/jobs", json=body, headers=headers, timeout=30, trust_env=False)
+    return plain.post(f"{api.url}/api/v1/jobs", json=body, headers=headers, timeout=30, trust_env=False)
 
 
 @each_broker

@@ -9,6 +9,7 @@ import pytest
 from deploy.stack.errors import NotInstalled
 from deploy.stack.home import ROOT
 from tests.acceptance.flower_scene import CANARY, FLOWER_SECONDS, Shown, all_shown, asked, play, watched
+from tests.services import plain
 from tests.services.browser import Browser, browsing, program
 from tests.services.stack import Stack, eventually
 
@@ -107,8 +108,8 @@ def test_everything_that_a_page_asks_for_is_under_the_prefix(browser: Browser) -
 def test_who_has_no_password_is_told_nothing(scene: tuple[Stack, list[Shown]], path: str) -> None:
     url = f"{scene[0].facts['flower_url']}{path}"
 
-    assert httpx.get(url).status_code == 401
-    assert httpx.get(url, auth=("penstock", "guess")).status_code == 401
+    assert plain.get(url).status_code == 401
+    assert plain.get(url, auth=("penstock", "guess")).status_code == 401
     assert asked(scene[0], path).status_code == 200
 
 
@@ -118,7 +119,7 @@ def test_flower_changes_nothing_even_for_those_who_know_the_password(
 ) -> None:
     facts = scene[0].facts
 
-    refused = httpx.post(facts["flower_url"] + path, auth=(facts["flower_user"], facts["flower_password"]), json={})
+    refused = plain.post(facts["flower_url"] + path, auth=(facts["flower_user"], facts["flower_password"]), json={})
 
     assert refused.status_code == 403
 

@@ -39,7 +39,7 @@ def test_kills_of_every_part_lose_no_job_and_accept_none_twice(new_stack: Callab
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         submitted = [clients.submit(ledger.submit, number) for number in range(JOBS)]
-        for progress, kill in zip((150, 500, 900, 1300), kills(stack, broker), strict=True):
+        for progress, kill in zip((150, 400, 700, 1000), kills(stack, broker), strict=True):
             eventually(lambda progress=progress: finished(stack) >= progress, SUBMIT_SECONDS, f"{progress} jobs ended")  # type: ignore[misc]  # binds the loop's value
             kill()
         for one in submitted:

@@ -23,6 +23,7 @@ from deploy.stack.errors import NotInstalled
 from deploy.stack.home import ROOT
 from deploy.stack.postgres import CHOSEN, PostgresServer
 from deploy.stack.rabbitmq import RabbitServer
+from tests.services import plain
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
 from tests.services.facts import Facts
@@ -77,7 +78,7 @@ class Site:
         def ask() -> httpx.Response | None:
             where = f"http://{self.network[next(self._turns)].address}:{API_PORT}/api/v1{path}"
             try:
-                answer = httpx.post(where, json=body, headers=headers, timeout=5.0, trust_env=False)
+                answer = plain.post(where, json=body, headers=headers, timeout=5.0, trust_env=False)
             except httpx.TransportError:
                 return None
             assert answer.status_code in {202, 503}, answer.text
@@ -94,7 +95,7 @@ class Site:
         """Say whether the API of a machine can serve."""
         url = f"http://{self.network[machine].address}:{API_PORT}/ready"
         try:
-            return self.network.visit(lambda: httpx.get(url, timeout=2.0, trust_env=False)).is_success
+            return self.network.visit(lambda: plain.get(url, timeout=2.0, trust_env=False)).is_success
         except httpx.TransportError:
             return False
 

@@ -1,11 +1,11 @@
 """Every process of a real stack that has worked tells its part of the contract, and nothing else."""
 
-import httpx
 import pytest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.telemetry.contract import PREFIX, Metric, Process, Source, told_by
+from tests.services import plain
 from tests.services.stack import Stack, eventually
 
 #: What the work below does not make happen, mostly trouble: it has a name there, and nothing was counted.
@@ -15,7 +15,7 @@ UNLIKELY |= {"pool_timeouts", "upkeep_failures", "replica_reads"}
 
 
 def families(url: str) -> dict[str, Family]:
-    return {family.name: family for family in text_string_to_metric_families(httpx.get(url, timeout=20).text)}
+    return {family.name: family for family in text_string_to_metric_families(plain.get(url, timeout=20).text)}
 
 
 def value(url: str, name: str, **labels: str) -> float:

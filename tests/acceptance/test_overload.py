@@ -7,7 +7,6 @@ while, and few submissions each. So the figures hold on a slow machine too; thos
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
@@ -16,6 +15,7 @@ from jobs.tables import jobs
 from tests.bench.arrivals import Arrivals, arrive
 from tests.bench.hammer import Target, hammer
 from tests.integration.api.test_processes import Served
+from tests.services import plain
 from tests.services.api_process import new_key
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
@@ -52,7 +52,7 @@ def test_at_three_times_its_capacity_the_api_keeps_its_promises_and_recovers(
         storm = arrive(target, rate=3 * capacity, connections=CONNECTIONS, seconds=10)
 
         eventually(lambda: _is_calm(target, capacity, calm), CALM_SECONDS, "all is as it was")
-        health = httpx.get(f"{served.url}/ready", timeout=10)
+        health = plain.get(f"{served.url}/ready", timeout=10)
         lines = served.lines()
 
     with engine.connect() as connection:

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine, RowMapping, text
 
 from jobs.database import reading
+from tests.services import plain
 from tests.services.api_process import ApiProcess, new_key
 from tests.services.brokers import each_broker
 from tests.services.databases import connect_to
@@ -24,8 +25,10 @@ CLIENTS: Final = 4
 PAUSE_SECONDS: Final = 0.05
 """Between two jobs of one client."""
 DRAIN_SECONDS: Final = 2
-LONG_SECONDS: Final = 30
+LONG_SECONDS: Final = 18
 """How long a job takes that is to be given back, and may end by itself on a worker that is not restarted any more."""
+FRESH_SECONDS: Final = 4
+"""For how long a long job counts on being given back: far from its end, however slowly its worker is told to stop."""
 FINISH_SECONDS: Final = 90.0
 SOON_SECONDS: Final = 2.0
 """In which the middle one of the jobs that were given back is started again."""
@@ -99,7 +102,7 @@ class Clients:
         def ask() -> uuid.UUID | None:
             try:
                 url = f"{next(urls)}/api/v1/jobs"
-                answer = httpx.post(url, json={"task": task, "payload": payload}, headers=headers, timeout=20)
+                answer = plain.post(url, json={"task": task, "payload": payload}, headers=headers, timeout=20)
             except httpx.TransportError:
                 return None
             if answer.status_code == httpx.codes.ACCEPTED:
@@ -136,12 +139,12 @@ def busy(engine: Engine, clients: Clients, worker: LocalProcess) -> Callable[[],
     started = "SELECT 1 FROM jobs WHERE id = :id AND state <> 'queued'"
     running = (
         "SELECT 1 FROM jobs WHERE task = 'probe.long_first' AND state = 'running' AND worker LIKE :name"
-        " AND started_at > clock_timestamp() - interval '10 s'"
+        " AND started_at > clock_timestamp() - make_interval(secs => :fresh)"
     )
 
     def restart() -> None:
         for _ in range(40):
-            if ask(engine, running, name=f"{worker.name}.%"):
+            if ask(engine, running, name=f"{worker.name}.%", fresh=FRESH_SECONDS):
                 break
             job_id = clients.submit("probe.long_first", seconds=LONG_SECONDS)
             eventually(lambda job_id=job_id: ask(engine, started, id=job_id), 30, "the long job has begun")  # type: ignore[misc]  # binds the loop's value

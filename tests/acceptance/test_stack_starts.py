@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deploy.stack.ports import free_port
+from tests.services import plain
 from tests.services.stack import Stack, eventually
 
 
@@ -60,7 +61,7 @@ def test_every_process_of_ours_answers_for_its_metrics(served: Stack) -> None:
 
 def serves(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return plain.get(url).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -83,13 +84,13 @@ def test_flower_asks_for_its_password(served: Stack) -> None:
     login = (facts["flower_user"], facts["flower_password"])
     eventually(lambda: answers(facts["flower_url"]), 20.0, "Flower answers")
 
-    assert httpx.get(facts["flower_url"]).status_code == 401
-    assert httpx.get(facts["flower_url"], auth=login, follow_redirects=True).status_code == 200
+    assert plain.get(facts["flower_url"]).status_code == 401
+    assert plain.get(facts["flower_url"], auth=login, follow_redirects=True).status_code == 200
 
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code > 0
+        return plain.get(url).status_code > 0
     except httpx.TransportError:
         return False
 

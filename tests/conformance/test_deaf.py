@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-import httpx
 import pytest
 from celery import Celery
 
@@ -11,6 +10,7 @@ from deploy.stack.ports import LOOPBACK, free_port
 from jobs.model import Doorbell, JobId
 from jobs.state import JobState
 from tests.conformance.plant import Crew, Plant
+from tests.services import plain
 from tests.services.proxy import Proxy
 
 QUIET_SECONDS: Final = 5
@@ -36,7 +36,7 @@ def deafen(proxy: Proxy, plant: Plant) -> None:
 
 def restarts(port: int) -> float:
     """Return how often the worker whose metrics are at `port` connected anew."""
-    told = httpx.get(f"http://{LOOPBACK}:{port}/metrics", trust_env=False).text
+    told = plain.get(f"http://{LOOPBACK}:{port}/metrics", trust_env=False).text
     return float(told.partition("\npenstock_consumer_restarts_total ")[2].partition("\n")[0])
 
 

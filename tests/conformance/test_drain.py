@@ -2,11 +2,10 @@
 
 import time
 
-import httpx
-
 from deploy.stack.ports import free_port
 from jobs.state import JobState
 from tests.conformance.plant import Plant
+from tests.services import plain
 
 
 def test_a_stopping_worker_finishes_short_jobs_and_gives_long_ones_back(plant: Plant) -> None:
@@ -76,13 +75,13 @@ def test_a_draining_worker_lives_and_is_not_ready(plant: Plant) -> None:
     with plant.crew(worker_concurrency=1, drain_seconds=60, worker_metrics_port=port) as crew:
         job_id = plant.submit("probe.long_first", crew.lane, seconds=600)
         plant.running(job_id)
-        plant.until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200, "it is ready")
+        plant.until(lambda: plain.get(f"http://127.0.0.1:{port}/ready").status_code == 200, "it is ready")
 
         crew.worker.kill("SIGTERM")
 
-        plant.until(lambda: httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 503, "it is not ready")
-        left = httpx.get(f"http://127.0.0.1:{port}/ready").json()["dependencies"]
-        alive = httpx.get(f"http://127.0.0.1:{port}/health").status_code
+        plant.until(lambda: plain.get(f"http://127.0.0.1:{port}/ready").status_code == 503, "it is not ready")
+        left = plain.get(f"http://127.0.0.1:{port}/ready").json()["dependencies"]
+        alive = plain.get(f"http://127.0.0.1:{port}/health").status_code
         plant.cancel(job_id)
         crew.worker.ended(60)
 

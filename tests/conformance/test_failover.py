@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
 from deploy.stack.postgres import PostgresServer
 from jobs.migrations import upgrade
 from jobs.tables import jobs
+from tests.services import plain
 from tests.services.api import running_api
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
@@ -92,9 +92,9 @@ def test_a_primary_that_comes_back_alone_acknowledges_nothing(pair: Pair, broker
 
     soon = {"database_statement_timeout_seconds": 0.9, "database_answer_seconds": 0.5}
     with running_api(pair.primary.url, broker_url, **soon) as old:
-        refused = httpx.post(f"{old.url}/api/v1/jobs", json=NOOP, headers=headers, timeout=30)
+        refused = plain.post(f"{old.url}/api/v1/jobs", json=NOOP, headers=headers, timeout=30)
     with running_api(pair.standby.url, broker_url) as new:
-        accepted = httpx.post(f"{new.url}/api/v1/jobs", json=NOOP, headers=headers, timeout=30)
+        accepted = plain.post(f"{new.url}/api/v1/jobs", json=NOOP, headers=headers, timeout=30)
 
     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/outcome-unknown")
     assert accepted.status_code == 202

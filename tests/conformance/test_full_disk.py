@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 
 from deploy.stack.postgres import PostgresServer
 from jobs.migrations import upgrade
+from tests.services import plain
 from tests.services.databases import connect_to
 from tests.services.fixtures import running, unavailable
 from tests.services.insistent import Insistent, settled
@@ -69,7 +69,7 @@ def test_jobs_are_refused_while_postgresqls_disk_is_full_and_none_that_was_accep
                 with full(disk):
                     eventually(lambda: 503 in client.statuses, REFUSED_SECONDS, "a job is refused")
                     seen = site.client.get(f"/jobs/{client.ids[0]}")
-                    health = httpx.get(f"{site.api.url}/health", trust_env=False)
+                    health = plain.get(f"{site.api.url}/health", trust_env=False)
                 client.goes_on(20)
             settled(site.engine, client.ids)
 

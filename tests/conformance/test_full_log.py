@@ -48,7 +48,7 @@ def test_processes_that_can_write_no_log_go_on_with_their_work(
 
     with ApiProcess(home, database_url=database_url, broker_url=broker_url) as api:
         api.start()
-        with httpx.Client(base_url=f"{api.url}/api/v1", headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=f"{api.url}/api/v1", headers=headers, verify=False, trust_env=False) as client:
             insistent = Insistent(client)
             with insistent.submitting():
                 insistent.goes_on(20)

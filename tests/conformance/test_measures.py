@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,6 +10,7 @@ from deploy.stack.ports import LOOPBACK, free_port
 from jobs.state import JobState
 from jobs.telemetry.contract import PREFIX, Process, told_by
 from tests.conformance.plant import Crew, Plant
+from tests.services import plain
 
 EURO = {"task": "probe.measures", "currency": "EUR"}
 
@@ -23,7 +23,7 @@ class Told(NamedTuple):
 
     def families(self) -> dict[str, dict[str, float]]:
         """Return the samples of each family by their labels, written out."""
-        answer = httpx.get(f"http://{LOOPBACK}:{self.port}/metrics", trust_env=False, timeout=20)
+        answer = plain.get(f"http://{LOOPBACK}:{self.port}/metrics", trust_env=False, timeout=20)
         return {
             family.name: {f"{one.name}{sorted(one.labels.items())}": one.value for one in family.samples}
             for family in text_string_to_metric_families(answer.text)

@@ -66,7 +66,7 @@ class Person:
         self.key = new_key(self.engine, self.tenant)
         self.headers = {"Authorization": f"Bearer {self.key}"}
         hooks: dict[str, Any] = {"response": [Documented(self.document)]} if self.document else {}
-        self.http = httpx.Client(base_url=self.url, headers=self.headers, timeout=30, event_hooks=hooks)
+        self.http = httpx.Client(base_url=self.url, headers=self.headers, timeout=30, verify=False, event_hooks=hooks)
 
     @property
     def key_id(self) -> str:

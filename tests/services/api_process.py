@@ -14,6 +14,7 @@ from deploy.stack.home import ROOT
 from deploy.stack.ports import LOOPBACK, free_port
 from jobs.database import transaction
 from jobs.keys import create_key
+from tests.services import plain
 from tests.services.local_processes import surroundings
 
 START_SECONDS: Final = 40.0
@@ -60,7 +61,7 @@ class ApiProcess:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
+            return plain.get(f"{self.url}/health", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 

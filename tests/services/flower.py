@@ -35,7 +35,9 @@ def watching(home: Path, broker_url: str, password: str, **own: object) -> Itera
     process.start()
     try:
         url = f"http://{LOOPBACK}:{port}/flower"
-        with httpx.Client(base_url=url, auth=("penstock", password), timeout=30, trust_env=False) as client:
+        with httpx.Client(
+            base_url=url, auth=("penstock", password), timeout=30, verify=False, trust_env=False
+        ) as client:
             eventually(lambda: _is_up(client), START_SECONDS, "Flower answers")
             yield Flower(port, process, client)
     finally:

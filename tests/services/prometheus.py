@@ -13,6 +13,7 @@ import psutil
 import yaml
 
 from deploy.stack.home import ROOT
+from tests.services import plain
 from tests.services.monitoring import programs
 from tests.services.stack import eventually
 
@@ -29,7 +30,7 @@ class Prometheus:
 
     def ask(self, what: str, **parameters: str) -> Any:
         """Return the data of an answer of its API."""
-        return httpx.get(f"{self._url}/api/v1/{what}", params=parameters, timeout=20).json()["data"]
+        return plain.get(f"{self._url}/api/v1/{what}", params=parameters, timeout=20).json()["data"]
 
     def value(self, expression: str) -> list[Any]:
         """Return the samples of an expression now."""

@@ -16,6 +16,7 @@ import psutil
 
 from deploy.stack.home import ROOT
 from deploy.stack.ports import free_port
+from tests.services import plain
 
 T = TypeVar("T")
 START_SECONDS = 90.0
@@ -142,7 +143,7 @@ class Stack:
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         """Ask the API with the stack's key."""
         facts = self.facts
-        return httpx.request(
+        return plain.request(
             method,
             f"{facts['api_url']}{path}",
             json=body,

@@ -3,7 +3,6 @@
 import time
 from statistics import median
 
-import httpx
 import pytest
 
 from api.security import REMEMBERED_FOR
@@ -11,6 +10,7 @@ from deploy.stack.postgres import PostgresServer
 from jobs import keys
 from jobs.database import transaction
 from tests.integration.api.problems import problem
+from tests.services import plain
 from tests.services.api import Api, Person, running_api
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
@@ -20,7 +20,7 @@ ID = "01890000-0000-7000-8000-000000000000"
 
 def guarded(api: Api) -> list[tuple[str, str]]:
     """Return each operation below /api/v1, from the document that the API gives of itself."""
-    paths = httpx.get(f"{api.url}/openapi.json").json()["paths"]
+    paths = plain.get(f"{api.url}/openapi.json").json()["paths"]
     return [
         (method, path.replace("{job_id}", ID))
         for path, operations in paths.items()
@@ -56,7 +56,7 @@ def test_every_route_asks_for_a_key(api: Api) -> None:
 
     assert len(operations) >= 13
     for method, path in operations:
-        problem(httpx.request(method, api.url + path), 401, "unauthorized")
+        problem(plain.request(method, api.url + path), 401, "unauthorized")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_route_asks_for_a_key(api: Api) -> None:
 def test_what_is_no_key_opens_nothing(api: Api, person: Person, credentials: str) -> None:
     header = credentials.format(key=person.key).encode()
 
-    answer = httpx.get(f"{api.url}/api/v1/tasks", headers={b"Authorization": header})
+    answer = plain.get(f"{api.url}/api/v1/tasks", headers={b"Authorization": header})
 
     problem(answer, 401, "unauthorized")
 
@@ -81,13 +81,13 @@ def test_a_key_that_is_nearly_right_is_wrong(api: Api, person: Person, spoil: ob
     wrong = spoil(person.key)
     assert wrong != person.key
 
-    problem(httpx.get(f"{api.url}/api/v1/tasks", headers={"Authorization": f"Bearer {wrong}"}), 401, "unauthorized")
+    problem(plain.get(f"{api.url}/api/v1/tasks", headers={"Authorization": f"Bearer {wrong}"}), 401, "unauthorized")
 
 
 def test_a_stranger_is_told_the_same_whatever_is_wrong(api: Api, person: Person) -> None:
     told = set()
     for wrong in (mistyped(person.key), with_other_secret(person.key), with_other_id(person.key), "x"):
-        body = httpx.get(f"{api.url}/api/v1/tasks", headers={"Authorization": f"Bearer {wrong}"}).json()
+        body = plain.get(f"{api.url}/api/v1/tasks", headers={"Authorization": f"Bearer {wrong}"}).json()
         del body["request_id"]
         told.add(str(body))
 
@@ -113,8 +113,8 @@ def test_the_scheme_is_written_in_any_case(person: Person) -> None:
 
 
 def test_a_key_comes_before_every_other_finding(api: Api) -> None:
-    problem(httpx.post(f"{api.url}/api/v1/jobs", content=b"nonsense"), 401, "unauthorized")
-    problem(httpx.get(f"{api.url}/api/v1/jobs", params={"limit": "x"}), 401, "unauthorized")
+    problem(plain.post(f"{api.url}/api/v1/jobs", content=b"nonsense"), 401, "unauthorized")
+    problem(plain.get(f"{api.url}/api/v1/jobs", params={"limit": "x"}), 401, "unauthorized")
 
 
 def test_a_revoked_key_stops_working_within_seconds(person: Person) -> None:
@@ -159,4 +159,4 @@ def test_where_keys_cannot_be_looked_up_only_those_of_a_moment_ago_open_and_none
 
 def test_operators_need_no_key(api: Api) -> None:
     for path in ("/health", "/ready", "/metrics", "/openapi.json", "/docs"):
-        assert httpx.get(api.url + path).status_code == 200, path
+        assert plain.get(api.url + path).status_code == 200, path

@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.integration.api.problems import problem
 from tests.integration.jobs import scenes
+from tests.services import plain
 from tests.services.api import Api, Person
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -123,7 +123,7 @@ def test_every_answer_has_an_id_and_the_safe_headers(person: Person, method: str
 
 def test_the_pages_for_people_may_load_their_scripts(api: Api) -> None:
     for path in ("/docs", "/redoc"):
-        answer = httpx.get(api.url + path)
+        answer = plain.get(api.url + path)
         assert answer.headers["content-type"].startswith("text/html")
         assert "content-security-policy" not in answer.headers
 

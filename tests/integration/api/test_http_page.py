@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.services import plain
 from tests.services.api import Api, Person, running_api
 from tests.unit.api.pages import DOCS
 
@@ -61,7 +62,7 @@ def test_every_example_is_answered_as_shown(person: Person) -> None:
 
 def test_every_operation_is_on_the_page(api: Api) -> None:
     page = (DOCS / "http.md").read_text()
-    for path, operations in httpx.get(f"{api.url}/openapi.json").json()["paths"].items():
+    for path, operations in plain.get(f"{api.url}/openapi.json").json()["paths"].items():
         for method in METHODS & operations.keys():
             written = (
                 path.replace("{job_id}", "ID").replace("queues/{name}", "queues/default").replace("{name}", "nightly")
@@ -71,7 +72,7 @@ def test_every_operation_is_on_the_page(api: Api) -> None:
 
 def test_every_field_of_a_job_is_on_the_page(api: Api) -> None:
     page = (DOCS / "http.md").read_text()
-    document = httpx.get(f"{api.url}/openapi.json").json()["components"]["schemas"]
+    document = plain.get(f"{api.url}/openapi.json").json()["components"]["schemas"]
     for name in ("JobRequest", "Retry", "TimeLimit", "ScheduleRequest", "CatchUpRequest", "BackfillRequest"):
         for field in document[name]["properties"]:
             assert re.search(rf"\b{field}\b", page), field

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from deploy.stack.ports import free_port
 from jobs.telemetry.contract import PREFIX, Process, told_by
 from tests.integration.api.test_idempotency import fire
+from tests.services import plain
 from tests.services.api import Person
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.stack import eventually, gone
@@ -86,7 +87,7 @@ def test_two_hundred_requests_at_once_with_one_key_on_two_processes_make_one_job
 
 def sample(pair: Served, name: str, **labels: str) -> float:
     """Return the one sample of that name and those labels, which whichever process answers tells."""
-    families = text_string_to_metric_families(httpx.get(f"{pair.url}/metrics", timeout=30).text)
+    families = text_string_to_metric_families(plain.get(f"{pair.url}/metrics", timeout=30).text)
     found = [one for family in families for one in family.samples if one.name == name]
     return sum(one.value for one in found if labels.items() <= one.labels.items())
 
@@ -94,7 +95,7 @@ def sample(pair: Served, name: str, **labels: str) -> float:
 def test_counts_outlive_the_process_that_counted_and_its_gauges_do_not(pair: Served) -> None:
     asked = {"route": "/health", "status": "200"}
     for _ in range(40):
-        assert httpx.get(f"{pair.url}/health").status_code == 200
+        assert plain.get(f"{pair.url}/health").status_code == 200
     eventually(lambda: sample(pair, "penstock_http_requests_total", **asked) == 40, 20, "all are counted")
     parent = psutil.Process(pair.process.pid)
     cpu = sample(pair, "process_cpu_seconds_total")

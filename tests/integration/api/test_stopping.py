@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.integration.api.test_processes import Served
+from tests.services import plain
 from tests.services.api import Person
 from tests.services.databases import connect_to
 from tests.services.proxy import Proxy
@@ -38,7 +39,7 @@ def someone(served: Served, directly: Engine) -> Person:
 def until(served: Served, gauge: str, count: int) -> None:
     """Return when a gauge of the API tells this number."""
     line = f"penstock_{gauge} {count}.0"
-    eventually(lambda: line in httpx.get(f"{served.url}/metrics", timeout=20).text, 20, line)
+    eventually(lambda: line in plain.get(f"{served.url}/metrics", timeout=20).text, 20, line)
 
 
 def clean(served: Served) -> list[dict[str, Any]]:
@@ -108,15 +109,15 @@ def test_a_process_that_leaves_is_not_ready_long_before_it_stops_listening(
 ) -> None:
     with Served(database_url, broker_url, tmp_path, api_processes=processes, api_drain_seconds=600) as served:
         person = someone(served, directly)
-        before = httpx.get(f"{served.url}/ready", timeout=20).status_code
+        before = plain.get(f"{served.url}/ready", timeout=20).status_code
 
         served.process.kill("SIGTERM")
 
         # Each connection is a new one, and may meet either process.
         for _ in range(5):
-            eventually(lambda: httpx.get(f"{served.url}/ready", timeout=20).status_code == 503, 20, "it is not ready")
-        left = httpx.get(f"{served.url}/ready", timeout=20).json()["dependencies"]
-        answers = [httpx.get(f"{served.url}/health", timeout=20).status_code, person.submit().status_code]
+            eventually(lambda: plain.get(f"{served.url}/ready", timeout=20).status_code == 503, 20, "it is not ready")
+        left = plain.get(f"{served.url}/ready", timeout=20).json()["dependencies"]
+        answers = [plain.get(f"{served.url}/health", timeout=20).status_code, person.submit().status_code]
         impatient(served.process.pid)
         served.process.wait(20)
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.integration.api.problems import problem
 from tests.integration.api.test_control import failed
 from tests.integration.jobs import scenes
+from tests.services import plain
 from tests.services.api import Api, Person
 
 NOWHERE = "01890000-0000-7000-8000-000000000000"
@@ -16,7 +16,7 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 
 def about_one_job(api: Api) -> list[tuple[str, str]]:
     """Return every operation on one job, from the document that the API gives of itself."""
-    paths: dict[str, Any] = httpx.get(f"{api.url}/openapi.json").json()["paths"]
+    paths: dict[str, Any] = plain.get(f"{api.url}/openapi.json").json()["paths"]
     return [
         (method, path) for path, found in paths.items() if "{job_id}" in path for method in found if method in METHODS
     ]
@@ -50,7 +50,7 @@ def test_someone_elses_job_looks_just_like_none(api: Api, person: Person) -> Non
 
 def about_one_schedule(api: Api) -> list[tuple[str, str, dict[str, Any] | None]]:
     """Return every operation on one schedule, with a body where it needs one; all but PUT, which makes one."""
-    paths: dict[str, Any] = httpx.get(f"{api.url}/openapi.json").json()["paths"]
+    paths: dict[str, Any] = plain.get(f"{api.url}/openapi.json").json()["paths"]
     span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
     return [
         (method, path, span if path.endswith("backfill") else {} if method == "patch" else None)

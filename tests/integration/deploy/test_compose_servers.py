@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import httpx
 import psycopg
 import pytest
 import redis
@@ -19,6 +18,7 @@ from deploy.stack.valkey import ValkeyServer
 from jobs.model import Doorbell, new_job_id
 from tasks.publisher import DoorbellPublisher
 from tests.drill.archive import ArchivingPostgres
+from tests.services import plain
 from tests.services.fixtures import running
 from tests.services.stack import eventually
 
@@ -198,12 +198,12 @@ def test_rabbitmq_has_its_virtual_host_and_its_account_when_it_starts(rabbit: Sh
     assert seen(told, "vhosts", "name") == {"penstock"}
     assert seen(told, "queues/penstock", "type") == {"quorum"}
     assert seen(told, "queues/penstock", "name") == {"default", "default.dead"}
-    assert httpx.get(f"{told}users", trust_env=False).status_code == 401, "it may look, and not administer"
+    assert plain.get(f"{told}users", trust_env=False).status_code == 401, "it may look, and not administer"
 
 
 def seen(api: str, path: str, field: str) -> set[str]:
     """Return what the management API shows to Flower's account."""
-    answer = httpx.get(f"{api}{path}", trust_env=False, timeout=20).raise_for_status()
+    answer = plain.get(f"{api}{path}", trust_env=False, timeout=20).raise_for_status()
     return {one[field] for one in answer.json()}
 
 
@@ -211,4 +211,4 @@ def test_nobody_else_opens_rabbitmq(rabbit: ShippedRabbit) -> None:
     for login in ("guest:guest", "penstock:penstock"):
         stranger = f"http://{login}@{LOOPBACK}:{rabbit.management_port}/api/overview"
 
-        assert httpx.get(stranger, trust_env=False).status_code == 401
+        assert plain.get(stranger, trust_env=False).status_code == 401

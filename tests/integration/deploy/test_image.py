@@ -12,6 +12,7 @@ import pytest
 
 from deploy.stack.ports import LOOPBACK
 from jobs.migrations import head
+from tests.services import plain
 from tests.services.api_process import new_key
 from tests.services.databases import connect_to
 from tests.services.fixtures import unavailable
@@ -107,8 +108,8 @@ def test_every_role_starts_from_an_empty_folder_does_its_work_and_drains_on_sigt
     with started(containers), client_of(api, key) as client:
         assert client.get("/ready").json()["workers_alive"] == 1
         flower = f"http://{LOOPBACK}:{roles['flower'].ports['FLOWER_PORT']}/flower/"
-        assert httpx.get(flower, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
-        assert httpx.get(flower, auth=("penstock", "open sesame"), trust_env=False).status_code == httpx.codes.OK
+        assert plain.get(flower, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
+        assert plain.get(flower, auth=("penstock", "open sesame"), trust_env=False).status_code == httpx.codes.OK
 
         delayed = client.post("/api/v1/jobs", json={"task": "demo.noop", "payload": {}, "delay_seconds": 0.2}).json()
         assert finished(client, delayed["id"])["state"] == "succeeded", "beat rings for it, and the worker runs it"

@@ -21,6 +21,7 @@ from schedules.settings import ScheduleSettings
 from schedules.upkeep import Upkeep
 from tasks.publisher import DoorbellPublisher
 from tests.clock import Clock
+from tests.services import plain
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
@@ -42,7 +43,7 @@ class Scene:
     def ask(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return the status and the body of an answer; (0, nothing): there is none."""
         try:
-            answer = httpx.get(f"http://{LOOPBACK}:{self.port}{path}", timeout=10, trust_env=False)
+            answer = plain.get(f"http://{LOOPBACK}:{self.port}{path}", timeout=10, trust_env=False)
         except httpx.TransportError:
             return 0, {}
         return answer.status_code, answer.json()

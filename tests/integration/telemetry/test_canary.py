@@ -18,6 +18,7 @@ import redis
 from deploy.stack.ports import free_port
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
+from tests.services import plain
 from tests.services.collector import Collector, collecting
 from tests.services.fixtures import own_database
 from tests.services.flower import watching
@@ -141,7 +142,7 @@ def _is_over(client: httpx.Client, job_id: str) -> bool:
 def _look(found: Haystack, running: Processes, watcher: httpx.Client, ports: list[int]) -> None:
     """Read every page that is for operators."""
     for url in (running.api.url, *(f"http://127.0.0.1:{port}" for port in ports)):
-        answer = httpx.get(f"{url}/metrics", trust_env=False)
+        answer = plain.get(f"{url}/metrics", trust_env=False)
         assert answer.status_code == 200
         found.add("metrics", answer.text)
     eventually(lambda: found.ids[0] in watcher.get("/tasks").text + _table(watcher), 60, "Flower knows the job")
@@ -176,8 +177,8 @@ def _break(found: Haystack, running: Processes) -> None:
         client.post("/jobs", content=CANARY, headers={"content-type": "text/plain"}),
         client.put("/schedules/hourly", json={"cron": CANARY, "task": "demo.echo", "payload": {"message": CANARY}}),
         client.get("/jobs", params={"cursor": CANARY, "limit": CANARY}),
-        httpx.get(f"{url}/jobs", headers={"Authorization": f"Bearer {CANARY}"}, trust_env=False),
-        httpx.get(f"{url}/jobs", headers={"Authorization": f"Bearer {running.key}x"}, trust_env=False),
+        plain.get(f"{url}/jobs", headers={"Authorization": f"Bearer {CANARY}"}, trust_env=False),
+        plain.get(f"{url}/jobs", headers={"Authorization": f"Bearer {running.key}x"}, trust_env=False),
     ]
     with running.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs ADD CONSTRAINT none CHECK (task <> 'demo.echo') NOT VALID")

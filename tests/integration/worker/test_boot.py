@@ -10,6 +10,7 @@ import pytest
 
 from deploy.stack.home import ROOT
 from deploy.stack.ports import free_port
+from tests.services import plain
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.stack import eventually
 
@@ -81,13 +82,13 @@ def test_a_process_answers_for_itself(
 
         def answers(path: str) -> bool:
             try:
-                return httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200
+                return plain.get(f"http://127.0.0.1:{port}{path}").status_code == 200
             except httpx.TransportError:
                 return False
 
         eventually(lambda: answers("/health"), 10, "the process is healthy")
         eventually(lambda: answers("/ready"), 10, "the process is ready")
-        assert metric in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert metric in plain.get(f"http://127.0.0.1:{port}/metrics").text
     finally:
         process.teardown()
     assert process.exit_code == 0

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection, Producer
 
 from deploy.stack.rabbitmq import RabbitServer
 from tasks.topology import EXCHANGE, declare, depth
+from tests.services import plain
 from tests.services.processes import Processes, all_processes
 from tests.services.stack import eventually
 
@@ -32,7 +32,7 @@ def all_succeeded(running: Processes) -> None:
 
 def queues_of(server: RabbitServer, broker_url: str) -> dict[str, str]:
     """Return the kind of each queue that lasts."""
-    found = httpx.get(f"{server.management_url}queues/{broker_url.rpartition('/')[2]}", trust_env=False).json()
+    found = plain.get(f"{server.management_url}queues/{broker_url.rpartition('/')[2]}", trust_env=False).json()
     return {queue["name"]: queue["type"] for queue in found if queue["durable"]}
 
 
