@@ -1,26 +1,14 @@
 """One API for most tests; each test is a new tenant on it. Tests of faults start their own."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import structlog
 
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from tests.services.api import Api, Person, running_api
 from tests.services.fixtures import own_database
 from tests.services.proxy import Proxy
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _plain_lines() -> Iterator[None]:
-    """Have what the API logs in our process written plainly: the default draws tracebacks, which takes seconds."""
-    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    before: list[Any] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level]
-    structlog.configure(processors=[*before, renderer])
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="package")
