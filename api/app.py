@@ -18,7 +18,7 @@ from api.edge import Edge
 from api.fast_lane import FastLane
 from api.gate import Gate, Lane
 from api.group_commit import GroupCommit
-from api.leaving import leave_late
+from api.leaving import leave_late, leave_with_parent
 from api.line import Line
 from api.lists import Lists
 from api.patience import PATIENCE
@@ -224,6 +224,7 @@ def _lifespan(
         doorway = app.state.doorway = Doorway(*limits, app.front, app.state.lookout, instruments)
         doorway.sweep()
         leave_late(app.state.readiness, settings.api_drain_seconds)
+        leave_with_parent()
         yield {"doorway": doorway}
         doorway.close()
         app.state.profiler.close()

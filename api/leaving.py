@@ -5,6 +5,8 @@ process until it has been told. uvicorn closes its sockets at the signal; this p
 """
 
 import asyncio
+import multiprocessing
+import os
 import signal
 import threading
 from types import FrameType
@@ -39,3 +41,20 @@ def leave_late(readiness: Readiness, seconds: float) -> None:
         loop.call_later(seconds, before, number, None)
 
     signal.signal(signal.SIGTERM, on_signal)
+
+
+def leave_with_parent() -> None:
+    """Have this process stop when the one that started it, and sees to it, is gone; one without such goes on.
+
+    It would serve on unseen otherwise, on a port that whoever starts the API again then finds taken.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        log.warning("api_is_orphaned")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="follow-parent", daemon=True).start()
