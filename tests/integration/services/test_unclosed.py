@@ -1,5 +1,6 @@
 """A module of tests that leaves something open is blamed for it itself."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,10 +45,12 @@ def test_a_module_that_closes_what_it_opens_is_not_blamed(tmp_path: Path, databa
 
 def _run(folder: Path) -> list[str]:
     """Run the tests in `folder` with the hooks of ours, and return what pytest says."""
-    options = ["-q", "-W", "error", "-p", "tests.unclosed", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    plugins = ["-p", "tests.unclosed", "-p", "no:cacheprovider", "-p", "no:rerunfailures"]
+    options = ["-q", "-W", "error", *plugins, "-c", "/dev/null"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "--rootdir", folder, folder],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -50,11 +50,31 @@ def test_a_worker_beside_a_broker_without_memory_ends_its_jobs_and_runs_what_wai
     assert worker.pid == pid
 
 
-def test_a_worker_that_starts_beside_a_broker_without_memory_waits_for_it(plant: Plant, broker_url: str) -> None:
+def test_a_worker_that_comes_back_to_a_broker_without_memory_waits_for_it(plant: Plant, broker_url: str) -> None:
+    worker = plant.worker()
+    pid = worker.pid
+
     with full(broker_url):
-        early = plant.worker(wait=False)
-        plant.until(lambda: "OutOfMemoryError" in early.logs(), "the worker is refused")
+        _cut_off(broker_url)
+        plant.until(lambda: "OutOfMemoryError" in worker.logs(), "the worker is refused")
         job_id = plant.submit("demo.echo", message="early")
 
     assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
-    assert "Unrecoverable" not in early.logs()
+    assert worker.pid == pid
+    assert "Unrecoverable" not in worker.logs()
+
+
+def test_a_worker_that_starts_beside_a_broker_without_memory_waits_for_it(plant: Plant, broker_url: str) -> None:
+    with full(broker_url):
+        early = plant.worker(wait=False)
+        plant.until(lambda: "start_waits" in early.logs(), "the worker waits")
+        job_id = plant.submit("demo.echo", message="early")
+
+    assert plant.finished(job_id)["state"] == JobState.SUCCEEDED
+
+
+def _cut_off(url: str) -> None:
+    """Close every connection to the broker."""
+    with Redis.from_url(url) as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
