@@ -74,12 +74,14 @@ class Readiness:
     def _look_at_database(self) -> tuple[Dependency, Dependency, int | None]:
         try:
             with reading(self._engine) as connection:
+                is_read_only = schema.is_read_only(connection)
                 found = schema.found_in(connection)
                 alive = registry.count_alive(connection) if found else None
         except DatabaseUnavailable:
             return Dependency(ok=False, detail="does not answer"), Dependency(ok=False, detail="unknown"), None
         wrong = schema.wrong(found)
-        return Dependency(ok=True), Dependency(ok=wrong is None, detail=wrong), alive
+        database = Dependency(ok=not is_read_only, detail="is read-only, as a standby is" if is_read_only else None)
+        return database, Dependency(ok=wrong is None, detail=wrong), alive
 
     def _look_at_broker(self) -> Dependency:
         now = time.monotonic()

@@ -21,6 +21,12 @@ from jobs.telemetry.contract import OTHER, PREFIX, row
 
 log = structlog.get_logger()
 
+# PostgreSQL, "The Cumulative Statistics System": everybody may read pg_stat_archiver.
+_ARCHIVE: Final = text("""
+SELECT extract(epoch FROM clock_timestamp() - coalesce(last_archived_time, stats_reset, last_failed_time))
+FROM pg_stat_archiver
+WHERE last_failed_time > coalesce(last_archived_time, '-infinity') AND current_setting('archive_mode') <> 'off'
+""")
 _SIZE: Final = text("SELECT pg_database_size(current_database())")
 
 
@@ -90,6 +96,7 @@ class Stored(Collector):
         yield _family("queue_paused", {(queue,): int(queue in held) for queue in self._queues})
         until = store.until_next_due(connection)
         yield _family("schedules_overdue_seconds", {(): 0.0 if until is None else max(0.0, -until)})
+        yield _family("archive_failing_seconds", {(): float(connection.scalar(_ARCHIVE) or 0)})
         yield _family("database_bytes", {(): connection.scalar(_SIZE) or 0})
 
 

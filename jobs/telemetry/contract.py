@@ -183,6 +183,10 @@ CONTRACT: Final = (
         "schedules_overdue_seconds", "gauge", (), "seconds",
         "For how long the schedule that is overdue the longest has waited for beat; 0: none is",
     ),
+    _stored(
+        "archive_failing_seconds", "gauge", (), "seconds",
+        "For how long PostgreSQL's archive has taken no WAL, while it fails; 0: it does not, or there is none",
+    ),
     _stored("database_bytes", "gauge", (), "bytes", "Size of the database on the disk of PostgreSQL"),
     Metric("pool_limit", "gauge", ("pool",), "connections", "Connections to PostgreSQL that the pool may hold", _ALL),
     Metric("pool_used", "gauge", ("pool",), "connections", "Connections to PostgreSQL that are in use", _ALL),

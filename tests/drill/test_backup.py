@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from api.stored import Stored
 from deploy.stack.account import service_account, within_reach
 from deploy.stack.errors import DidNotStart
 from deploy.stack.postgres import find_programs
@@ -20,7 +21,7 @@ from jobs.database import transaction
 from jobs.keys import create_key, list_keys
 from jobs.migrations import current, head, upgrade
 from tests.drill.archive import SHIPPED, ArchivingPostgres, BackupFailed
-from tests.services.databases import connected
+from tests.services.databases import connect_to, connected
 from tests.services.fixtures import administer
 from tests.services.stack import eventually
 
@@ -266,6 +267,35 @@ def of_release(server: ArchivingPostgres, installation: str) -> Path:
     wheel = find_programs().parent.parent
     trees = [wheel / installation, wheel.with_name(f"{wheel.name}.libs")]
     return within_reach(trees, service_account())[0] / "bin"
+
+
+# What /metrics tells of it
+
+
+def failing_for(server: ArchivingPostgres) -> float:
+    engine = connect_to(server.url)
+    try:
+        told = {metric.name: metric for metric in Stored(engine, (), ()).collect()}
+    finally:
+        engine.dispose()
+    (sample,) = told["penstock_archive_failing_seconds"].samples
+    return float(sample.value)
+
+
+def test_an_archive_that_fails_shows_in_the_metrics_until_it_takes_wal_again(server: ArchivingPostgres) -> None:
+    engine = connect_to(server.url)
+    upgrade(engine)
+    engine.dispose()
+    archive_all(server)
+    assert failing_for(server) == 0
+    away = (server.backup / "wal").rename(server.backup / "not mounted")
+
+    execute(server, "SELECT pg_logical_emit_message(true, 'drill', '')")
+    execute(server, "SELECT pg_switch_wal()")
+
+    eventually(lambda: 0 < failing_for(server) < SECONDS, SECONDS, "it is told")
+    away.rename(server.backup / "wal")
+    eventually(lambda: failing_for(server) == 0, 2 * SECONDS, "it has taken the file")
 
 
 # The two commands that PostgreSQL calls

@@ -90,5 +90,14 @@ OVERVIEW: Final = Dashboard(
             "bytes",
             [Series("max(penstock_database_bytes)", "database")],
         ),
+        Panel(
+            "Replica and archive",
+            "For how long the replica may have missed something, and the archive has taken no WAL because it fails.",
+            "s",
+            [
+                Series("max by (instance) (penstock_replica_lag_seconds)", "replica of {{instance}}"),
+                Series("max(penstock_archive_failing_seconds)", "archive"),
+            ],
+        ),
     ],
 )

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import select, text
+import psycopg
+from sqlalchemy import make_url, select, text
 
 from api.crowd import Crowd
 from api.patience import PATIENCE
@@ -77,6 +78,36 @@ def _everything_says_so(person: Person) -> None:
     assert "penstock_workers_alive" not in scraped.text
 
     assert time.monotonic() - began < 10
+
+
+def test_a_primary_that_becomes_a_standby_is_not_ready(database_url: str, broker_url: str) -> None:
+    name = make_url(database_url).database
+    with running_api(database_url, broker_url) as api:
+        person = api.person()
+        assert person.http.get("/ready").status_code == 200
+        _say(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+        eventually(lambda: "read-only" in person.http.get("/ready").text, 10, "it looks at the standby")
+        ready = person.http.get("/ready")
+        assert ready.status_code == 503
+        assert ready.json()["dependencies"]["postgresql"] == {"ok": False, "detail": "is read-only, as a standby is"}
+        problem(person.send(NOOP, idempotency_key="k"), 503, "database-unavailable")
+
+        _say(database_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+        eventually(lambda: person.http.get("/ready").status_code == 200, 10, "it is ready")
+        assert person.send(NOOP, idempotency_key="k").status_code == 202
+
+
+def _say(url: str, statement: str) -> None:
+    """Say so to PostgreSQL, and have everybody connect anew."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(statement)  # type: ignore[arg-type]  # made here
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND datname = current_database()"
+        )
 
 
 def test_connections_that_broke_while_idle_are_replaced_unnoticed(cut_off: Api, proxy: Proxy) -> None:
