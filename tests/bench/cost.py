@@ -3,8 +3,8 @@
 import http.client
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from tests.bench.figures import Round
 from tests.bench.flower import Onlooker
 from tests.bench.options import Options
 from tests.bench.penstock import Penstock
+from tests.bench.servers import MORE_PLACES
 
 USUAL: Final = "metrics and logs"
 _NO_METRICS: Final = {"PENSTOCK_METRICS": "false"}
@@ -25,6 +26,8 @@ SIDES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 SCRAPE_EVERY: Final = 1.0
 """Seconds; Prometheus asks every 15 s, or every minute."""
+SLICE_SECONDS: Final = 2.0
+"""Of one side's turn at taking jobs in: the machine's own pace, which changes by the minute, is then every side's."""
 
 Rounds = dict[str, list[Round]]
 
@@ -34,16 +37,33 @@ def turns(stack: Penstock, options: Options, client: str, home: Path, tell: Call
 
     Without metrics the triggers that keep the census are switched off as well, and nobody scrapes.
     """
-    parts: dict[str, Callable[[str], Round]] = {
-        "intake": lambda _: measures.intake(stack, options, client, home),
-        "drain": lambda side: _drain(stack, options, side),
-    }
-    found: dict[str, Rounds] = {name: {side: [] for side in _sides(name)} for name in parts}
+    found: dict[str, Rounds] = {name: {side: [] for side in _sides(name)} for name in ("intake", "drain")}
     for number in range(1, options.rounds + 1):
-        for name, measure in parts.items():
-            for side in _order(name, number):
-                tell(f"cost, {name}, round {number} of {options.rounds}: {side}")
-                found[name][side].append(_turn(stack, SIDES[side], partial(measure, side)))
+        about = f"round {number} of {options.rounds}"
+        tell(f"cost, intake, {about}: all sides, in slices of {SLICE_SECONDS:g} s")
+        for side, slices in _intake(stack, options, client, home).items():
+            found["intake"][side] += slices
+        for side in _order("drain", number):
+            tell(f"cost, drain, {about}: {side}")
+            with _side(stack, side):
+                found["drain"][side].append(_drain(stack, options, side))
+    return found
+
+
+def _intake(stack: Penstock, options: Options, client: str, home: Path) -> Rounds:
+    """Every side is up, and they take jobs in by turns: what the machine does beside bears on each alike."""
+    count = max(2, round(options.intake_seconds / SLICE_SECONDS))
+    found: Rounds = {side: [] for side in _sides("intake")}
+    with ExitStack() as up:
+        sides = {}
+        for place, side in enumerate(found, MORE_PLACES):
+            sides[side] = up.enter_context(_side(Penstock(stack.servers, options, home, place), side))
+            measures.intake(sides[side], replace(options, intake_seconds=options.warm_seconds), client, home)
+        for number in range(count):
+            for side in _order("intake", number):
+                with _scraped(sides[side]) if side == USUAL else nullcontext():
+                    one = measures.taken_in(sides[side], options, client, home, options.intake_seconds / count)
+                found[side].append(one)
     return found
 
 
@@ -60,21 +80,21 @@ def _order(name: str, number: int) -> list[str]:
 
 
 def _drain(stack: Penstock, options: Options, side: str) -> Round:
-    return (
-        measures.drain(stack, options, Onlooker(stack).is_told) if side == WATCHED else measures.drain(stack, options)
-    )
+    with _scraped(stack) if side in (USUAL, WATCHED) else nullcontext():
+        more = {"more": Onlooker(stack).is_told} if side == WATCHED else {}
+        return measures.drain(stack, options, **more)
 
 
-def _turn(stack: Penstock, settings: Mapping[str, str], measure: Callable[[], Round]) -> Round:
-    stack.extra = settings
+@contextmanager
+def _side(stack: Penstock, side: str) -> Iterator[Penstock]:
+    """The stack is new and set so; at the end it has stopped."""
+    stack.extra = SIDES[side]
     try:
         stack.reset()
-        if not settings:
-            with _scraped(stack):
-                return measure()
-        with stack.watch() as connection:
-            connection.execute("ALTER TABLE jobs DISABLE TRIGGER USER")
-        return measure()
+        if stack.extra:
+            with stack.watch() as connection:
+                connection.execute("ALTER TABLE jobs DISABLE TRIGGER USER")
+        yield stack
     finally:
         stack.stop()
         stack.extra = {}

@@ -28,11 +28,14 @@ def intake(stack: HttpStack, options: Options, client: str, folder: Path) -> Rou
     Raises NeverHappenedError when fewer jobs are stored than were accepted.
     """
     stack.start_api()
-    target = stack.one(ECHO)
-    settings = {"client": client, "connections": options.connections, "folder": folder}
-    load(target, seconds=options.warm_seconds, **settings)  # type: ignore[arg-type]  # one dict for both calls
+    load(stack.one(ECHO), client=client, connections=options.connections, seconds=options.warm_seconds, folder=folder)
+    return taken_in(stack, options, client, folder, options.intake_seconds)
+
+
+def taken_in(stack: HttpStack, options: Options, client: str, folder: Path, seconds: float) -> Round:
+    """The same of an API that is up and warm, for so long."""
     before = stack.rows()
-    result = load(target, seconds=options.intake_seconds, **settings)  # type: ignore[arg-type]  # as above
+    result = load(stack.one(ECHO), client=client, connections=options.connections, seconds=seconds, folder=folder)
     if stack.rows() - before < result.accepted:
         raise NeverHappenedError(f"{stack.name} accepted {result.accepted} jobs and stored {stack.rows() - before}")
     return Round(

@@ -1,6 +1,7 @@
 """Penstock as a running stack: its own processes, with their defaults but for what both sides are given."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -9,8 +10,9 @@ from sqlalchemy import create_engine, make_url
 
 from jobs.keys import create_key
 from tests.bench.hammer import hammer
+from tests.bench.options import Options
 from tests.bench.processes import NeverHappenedError
-from tests.bench.servers import PENSTOCK_PLACE
+from tests.bench.servers import PENSTOCK_PLACE, Servers
 from tests.bench.stacks import NOOP, DrainStack, HttpStack, Watch
 
 BATCH = 1000
@@ -28,21 +30,27 @@ class Penstock(HttpStack, DrainStack):
     _key = ""
     _rung = -1
 
+    def __init__(self, servers: Servers, options: Options, home: Path, place: int = PENSTOCK_PLACE) -> None:
+        """One in a `place` of its own, in the broker and in PostgreSQL; several may run."""
+        super().__init__(servers, options, home / f"place{place}")
+        self._place = place
+        self._empty = f"penstock_empty{place}"
+
     @property
     def env(self) -> dict[str, str]:
         """The settings of each of its processes."""
-        places = {"DATABASE_URL": self.database_url, "BROKER_URL": self.servers.broker_url(PENSTOCK_PLACE)}
+        places = {"DATABASE_URL": self.database_url, "BROKER_URL": self.servers.broker_url(self._place)}
         return places | dict(self.extra)
 
     def reset(self) -> None:
         self.stop()
         self._rung = -1
         if not self._key:
-            self.database_url = self.servers.recreate_database("penstock_empty")
+            self.database_url = self.servers.recreate_database(self._empty)
             self.programs.run("migrations", "jobs.migrations", env=self.env, seconds=30)
             self._make_key()
-        self.database_url = self.servers.recreate_database("penstock_bench", "penstock_empty")
-        self.servers.empty_broker(PENSTOCK_PLACE)
+        self.database_url = self.servers.recreate_database(f"penstock_bench{self._place}", self._empty)
+        self.servers.empty_broker(self._place)
 
     def _make_key(self) -> None:
         engine = create_engine(make_url(self.database_url).set(drivername="postgresql+psycopg"))

@@ -20,6 +20,8 @@ from tests.bench.options import Broker
 
 # The stacks are kept apart: Valkey databases by number, RabbitMQ virtual hosts by name.
 PENSTOCK_PLACE, BASELINE_PLACE, RESULTS_DB = 0, 1, 2
+MORE_PLACES = 3
+"""The first of those for several of one stack at once."""
 FSYNCS = 50
 
 

@@ -33,7 +33,7 @@ class Stack(ABC):
         self.servers = servers
         self.options = options
         self.folder = home / self.name.replace(" ", "-")
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.programs = Programs(self.folder)
         self.workers: list[Child] = []
 
