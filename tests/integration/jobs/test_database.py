@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.pool import QueuePool
 
@@ -18,6 +18,7 @@ from jobs.migrations import upgrade
 from jobs.startup import look_at_database
 from tests.factories import new_job, submission, success
 from tests.integration.jobs import scenes
+from tests.services.databases import connected
 
 Access = Callable[[Engine], AbstractContextManager[Connection]]
 BOTH = pytest.mark.parametrize("access", [transaction, reading])
@@ -194,22 +195,22 @@ def test_two_that_lock_each_other_out_are_a_collision(engine: Engine) -> None:
     assert is_collision(error)
 
 
-def test_a_schema_that_the_url_chooses_is_where_everything_is(engine: Engine) -> None:
-    with transaction(engine) as connection:
-        connection.execute(text("CREATE SCHEMA aside"))
-    url = engine.url.update_query_dict({"options": "-c search_path=aside"}).render_as_string(hide_password=False)
-    look = look_at_database(DatabaseSettings(database_url=SecretStr(url)))
-    with pytest.raises(Unavailable, match="the schema is at nothing"):
-        look.see()
-    opened = open_engine(DatabaseSettings(database_url=SecretStr(url)), application_name="penstock-tests", pool_size=1)
+def test_a_schema_that_the_url_chooses_is_where_everything_is(database_url: str) -> None:
+    chosen = make_url(database_url).update_query_dict({"options": "-c search_path=aside"})
+    settings = DatabaseSettings(database_url=SecretStr(chosen.render_as_string(hide_password=False)))
+    with connected(database_url) as engine:
+        with transaction(engine) as connection:
+            connection.execute(text("CREATE SCHEMA aside"))
+        look = look_at_database(settings)
+        with pytest.raises(Unavailable, match="the schema is at nothing"):
+            look.see()
+        with connected(settings.database_url.get_secret_value(), pool_size=1) as opened:
+            upgrade(opened)
 
-    upgrade(opened)
-
-    look.see()
-    job_id = scenes.ended(opened, success())
-    with transaction(engine) as connection:
-        assert connection.scalar(text("SELECT id FROM aside.jobs")) == job_id
-        assert connection.scalar(text("SELECT count(*) FROM public.jobs")) == 0
-    with transaction(opened) as connection:
-        assert shown(connection, "timezone") == "UTC"
-    opened.dispose()
+            look.see()
+            job_id = scenes.ended(opened, success())
+            with transaction(engine) as connection:
+                assert connection.scalar(text("SELECT id FROM aside.jobs")) == job_id
+                assert connection.scalar(text("SELECT count(*) FROM public.jobs")) == 0
+            with transaction(opened) as connection:
+                assert shown(connection, "timezone") == "UTC"
