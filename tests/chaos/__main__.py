@@ -18,7 +18,7 @@ from deploy.stack.home import ROOT
 from tests.chaos.ledger import fingerprint
 from tests.chaos.mix import Request, pauses, requests
 from tests.chaos.options import Options, parse
-from tests.chaos.run import BOUND_SECONDS, Interrupted, Run, schedule
+from tests.chaos.run import BOUND_SECONDS, CHECK_SHARE, Interrupted, Run, schedule
 
 GOOD, WRONG, BROKEN, INTERRUPTED = 0, 1, 2, 130
 LEFT_OUT = frozenset({"postgres", "broker", "tmp"})
@@ -120,7 +120,7 @@ def _bounded(options: Options, run: Run, over: threading.Event) -> threading.Tim
         run.plant.kill()
         os._exit(BROKEN)
 
-    timer = threading.Timer(options.seconds + BOUND_SECONDS, end)
+    timer = threading.Timer(options.seconds * (1 + CHECK_SHARE) + BOUND_SECONDS, end)
     timer.daemon = True
     timer.start()
     return timer

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from jobs.state import JobState
 from tests.chaos.faults.scene import Strike
+from tests.chaos.lines import Lines
 from tests.chaos.schedule import Kind
 from tests.chaos.tables import Due, Tables
 
@@ -89,7 +90,9 @@ class Waited(NamedTuple):
     """The job, when it stood in a line."""
 
 
-def felt(strike: Strike, tables: Tables, lease_seconds: float, paused_seconds: PausedSeconds = never_paused) -> Felt:
+def felt(
+    strike: Strike, tables: Tables, lines: Lines, lease_seconds: float, paused_seconds: PausedSeconds = never_paused
+) -> Felt:
     """Return how long the fault was felt, as the table of events and the clients tell."""
     found = Felt(strike, bound=bound(strike.fault.kind, lease_seconds))
     if strike.at is None:
@@ -99,26 +102,26 @@ def felt(strike: Strike, tables: Tables, lease_seconds: float, paused_seconds: P
     waited = _waited(strike, strike.at, seen, went_on, paused_seconds)
     found.seconds = [one.seconds for one in waited if one.seconds is not None]
     found.stuck = len(waited) - len(found.seconds)
-    found.late = list(_late(strike, strike.at, waited, strike.lasted + found.bound, tables))
+    found.late = list(_late(strike, strike.at, waited, strike.lasted + found.bound, lines))
     return found
 
 
-def _late(strike: Strike, at: datetime, waited: Sequence[Waited], bound: float, tables: Tables) -> Iterator[str]:
+def _late(strike: Strike, at: datetime, waited: Sequence[Waited], bound: float, lines: Lines) -> Iterator[str]:
     fault = strike.fault
     for one in waited:
         most = bound + one.turn
-        if one.seconds is not None and (one.seconds <= most or _waits_its_turn(one, at, most, tables)):
+        if one.seconds is not None and (one.seconds <= most or _waits_its_turn(one, at, most, lines)):
             continue
         when = "never" if one.seconds is None else f"after {one.seconds:.1f} s"
         yield f"{fault.kind} {fault.where} at {fault.at:g} s: {one.who} went on {when}, and had {most:.1f} s"
 
 
-def _waits_its_turn(one: Waited, at: datetime, most: float, tables: Tables) -> bool:
+def _waits_its_turn(one: Waited, at: datetime, most: float, lines: Lines) -> bool:
     """Tell whether the job went on late only because others were more urgent, or there first."""
     if one.in_line is None or one.seconds is None:
         return False
     since, until = at + timedelta(seconds=most), at + timedelta(seconds=one.seconds)
-    return tables.passed_by(one.in_line, since, until) <= PASSED_BY
+    return lines.passed_by(one.in_line, since, until) <= PASSED_BY
 
 
 def _waited(

@@ -32,6 +32,8 @@ DRAIN_SECONDS: Final = 120.0
 """After that, by which every job must have reached a final state."""
 BOUND_SECONDS: Final = 420.0
 """By which a run is over after its load, whatever happened: the times above, start, check and end."""
+CHECK_SHARE: Final = 0.25
+"""Of the time of the load, which is given to the check besides: a longer run has more to look through."""
 TELL_EVERY: Final = 5.0
 
 
@@ -157,7 +159,7 @@ class Run:
             executions=self.plant.executions_file,
             terms=terms(self._options.lease_seconds, strikes),
         )
-        self._tables.make_ready()
+        lines = self._tables.lines()
         return Tally(
             options=self._options,
             began_at=self._began_at,
@@ -168,7 +170,8 @@ class Run:
             setup=self._setup(),
             checked=checked,
             felt=[
-                felt(strike, self._tables, self._options.lease_seconds, self._load.paused_seconds) for strike in strikes
+                felt(strike, self._tables, lines, self._options.lease_seconds, self._load.paused_seconds)
+                for strike in strikes
             ],
             submitted=self._load.submitted,
             answers=dict(self._load.answers.most_common()),

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from jobs.state import FINAL
+from tests.chaos.lines import Entry, Lines
 
 Row = tuple[Any, ...]
 
@@ -59,12 +60,10 @@ _PROGRESS: Final = """
      WHERE seq > told AND name = ANY(%s)
      GROUP BY job_id
 """
-_PASSED_BY: Final = """
-    SELECT count(*) FROM jobs AS mine
-      JOIN jobs AS other ON other.queue = mine.queue AND other.priority <= mine.priority
-                        AND other.created_at > mine.created_at
-      JOIN attempts ON job_id = other.id AND number = 1
-     WHERE mine.id = %s AND attempts.started_at BETWEEN %s AND %s
+_ENTRIES: Final = """
+    SELECT id, queue, priority, jobs.created_at, attempts.started_at
+      FROM jobs LEFT JOIN attempts ON job_id = id AND number = 1
+     ORDER BY attempts.started_at
 """
 
 
@@ -130,17 +129,9 @@ class Tables:
         )
         return [outcome for (outcome,) in self.ask(query, [list(ids)], seconds=seconds)]
 
-    def make_ready(self) -> None:
-        """Have what is asked of each job that went on late answered by index: in a long run there are many."""
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute("CREATE INDEX IF NOT EXISTS first_starts ON attempts (started_at) WHERE number = 1")
-            connection.execute("ANALYZE attempts")
-            connection.execute("ANALYZE jobs")
-
-    def passed_by(self, job_id: UUID, since: datetime, until: datetime) -> int:
-        """Return how many later jobs of its queue, no more urgent than this one, began in that time."""
-        ((count,),) = self.ask(_PASSED_BY, [job_id, since, until])
-        return int(count)
+    def lines(self) -> Lines:
+        """Return who began when; nothing may run any more. Raises `Away`."""
+        return Lines(Entry(*row) for row in self.ask(_ENTRIES))
 
     def progress(self, seen: Sequence[Due], names: Sequence[str]) -> dict[UUID, datetime]:
         """Return when each of these jobs had its next event of these names; who had none is left out."""

@@ -161,10 +161,15 @@ def test_who_passes_a_job_by_is_counted(engine: Engine, database_url: str) -> No
     first = scenes.queued(engine)
     for _ in range(3):
         scenes.running(engine)
+    scenes.running(engine, priority=9)
+    scenes.running(engine, queue="bulk")
+    scenes.queued(engine)
     tables = Tables(database_url)
 
-    assert tables.passed_by(first, before, scenes.database_now(engine)) == 3
-    assert tables.passed_by(first, before, before) == 0
+    lines = tables.lines()
+
+    assert lines.passed_by(first, before, scenes.database_now(engine)) == 3
+    assert lines.passed_by(first, before, before) == 0
     tables.close()
 
 

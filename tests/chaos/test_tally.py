@@ -81,7 +81,7 @@ def test_a_fault_is_felt_until_the_last_job_and_request_went_on() -> None:
     flight = Flight(3, answered_at=AT + timedelta(seconds=4))
     known = Told({touched.id: AT + timedelta(seconds=1), waiting.id: AT + timedelta(seconds=2), stranger.id: AT})
 
-    found = felt(strike(touched=[touched], waiting=[waiting], flights=[flight]), known, LEASE)  # type: ignore[arg-type]  # as much of the tables as is asked
+    found = felt(strike(touched=[touched], waiting=[waiting], flights=[flight]), known, known, LEASE)  # type: ignore[arg-type]  # as much of the tables as is asked
 
     assert sorted(found.seconds) == [1.0, 2.0, 4.0]
     assert found.recovery == 4.0
@@ -92,7 +92,7 @@ def test_a_fault_that_somebody_never_got_over_has_no_recovery() -> None:
     gone_on, stuck = due(), due()
     known = Told({gone_on.id: AT + timedelta(seconds=1)})
 
-    found = felt(strike(touched=[gone_on, stuck]), known, LEASE)  # type: ignore[arg-type]  # the same
+    found = felt(strike(touched=[gone_on, stuck]), known, known, LEASE)  # type: ignore[arg-type]  # the same
 
     assert (found.recovery, found.stuck) == (None, 1)
 
@@ -119,7 +119,7 @@ def test_a_job_that_goes_on_later_than_its_bound_is_named(
     job, line = due(state), [due("queued") for _ in range(others)]
     known = {one.id: AT for one in line} | ({job.id: AT + timedelta(seconds=after)} if after is not None else {})
 
-    found = felt(strike(touched=[job], waiting=line), Told(known), LEASE)  # type: ignore[arg-type]  # as above
+    found = felt(strike(touched=[job], waiting=line), Told(known), Told(known), LEASE)  # type: ignore[arg-type]  # as above
 
     assert [f"job {job.id} went on" in late and "kill_api api-1 at 2 s" in late for late in found.late] == [
         True
@@ -134,7 +134,7 @@ def test_a_job_of_a_paused_queue_has_the_longer(queue: str, *, is_late: bool) ->
     def paused_seconds(asked: str, since: datetime, until: datetime) -> float:
         return min(3.0, (until - since).total_seconds()) if asked == queue else 0.0
 
-    found = felt(strike(touched=[job]), known, LEASE, paused_seconds)  # type: ignore[arg-type]  # as above
+    found = felt(strike(touched=[job]), known, known, LEASE, paused_seconds)  # type: ignore[arg-type]  # as above
 
     assert bool(found.late) is is_late
 
@@ -143,7 +143,7 @@ def test_a_job_that_only_waits_for_its_turn_is_not_late() -> None:
     urgent_first, running = due("queued"), due("running")
     known = Told({one.id: AT + timedelta(hours=1) for one in (urgent_first, running)}, passed_by=PASSED_BY)
 
-    found = felt(strike(touched=[urgent_first, running]), known, LEASE)  # type: ignore[arg-type]  # as above
+    found = felt(strike(touched=[urgent_first, running]), known, known, LEASE)  # type: ignore[arg-type]  # as above
 
     assert [str(running.id) in late for late in found.late] == [True]
 
@@ -151,7 +151,7 @@ def test_a_job_that_only_waits_for_its_turn_is_not_late() -> None:
 def test_a_request_that_was_answered_late_is_named() -> None:
     flight = Flight(3, "api-1", answered_at=AT + timedelta(seconds=LASTED + BOUND + 1))
 
-    found = felt(strike(flights=[flight]), Told({}), LEASE)  # type: ignore[arg-type]  # as above
+    found = felt(strike(flights=[flight]), Told({}), Told({}), LEASE)  # type: ignore[arg-type]  # as above
 
     assert [late.partition(": ")[2].partition(" went")[0] for late in found.late] == ["a request for 3 jobs to api-1"]
 
