@@ -32,6 +32,10 @@ class Prometheus:
         """Return the data of an answer of its API."""
         return plain.get(f"{self._url}/api/v1/{what}", params=parameters, timeout=20).json()["data"]
 
+    def is_ready(self) -> bool:
+        """Tell whether it serves: it listens earlier, and sends away who asks then."""
+        return plain.get(f"{self._url}/-/ready", timeout=20).is_success
+
     def value(self, expression: str) -> list[Any]:
         """Return the samples of an expression now."""
         found: list[Any] = self.ask("query", query=expression)["result"]
@@ -55,6 +59,7 @@ def watching(metrics_urls: Mapping[str, str], folder: Path) -> Iterator[Promethe
     with _running(folder) as process:
         port = eventually(lambda: _port(process), START_SECONDS, "Prometheus listens")
         told = Prometheus(f"http://127.0.0.1:{port}")
+        eventually(told.is_ready, START_SECONDS, "Prometheus is ready")
         yield told
 
 
