@@ -3,8 +3,7 @@
 import http.client
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -58,10 +57,10 @@ def _intake(stack: Penstock, options: Options, client: str, home: Path) -> Round
         sides = {}
         for place, side in enumerate(found, MORE_PLACES):
             sides[side] = up.enter_context(_side(Penstock(stack.servers, options, home, place), side))
-            measures.intake(sides[side], replace(options, intake_seconds=options.warm_seconds), client, home)
+            measures.warm_up(sides[side], options, client, home)
         for number in range(count):
             for side in _order("intake", number):
-                with _scraped(sides[side]) if side == USUAL else nullcontext():
+                with _seen(sides[side]):
                     one = measures.taken_in(sides[side], options, client, home, options.intake_seconds / count)
                 found[side].append(one)
     return found
@@ -80,7 +79,7 @@ def _order(name: str, number: int) -> list[str]:
 
 
 def _drain(stack: Penstock, options: Options, side: str) -> Round:
-    with _scraped(stack) if side in (USUAL, WATCHED) else nullcontext():
+    with _seen(stack):
         more = {"more": Onlooker(stack).is_told} if side == WATCHED else {}
         return measures.drain(stack, options, **more)
 
@@ -98,6 +97,11 @@ def _side(stack: Penstock, side: str) -> Iterator[Penstock]:
     finally:
         stack.stop()
         stack.extra = {}
+
+
+def _seen(stack: Penstock) -> AbstractContextManager[None]:
+    """Somebody reads /metrics meanwhile, unless the stack counts nothing."""
+    return nullcontext() if stack.extra else _scraped(stack)
 
 
 @contextmanager

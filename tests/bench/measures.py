@@ -27,9 +27,14 @@ def intake(stack: HttpStack, options: Options, client: str, folder: Path) -> Rou
 
     Raises NeverHappenedError when fewer jobs are stored than were accepted.
     """
+    warm_up(stack, options, client, folder)
+    return taken_in(stack, options, client, folder, options.intake_seconds)
+
+
+def warm_up(stack: HttpStack, options: Options, client: str, folder: Path) -> None:
+    """The API is up, and has taken jobs in for a while."""
     stack.start_api()
     load(stack.one(ECHO), client=client, connections=options.connections, seconds=options.warm_seconds, folder=folder)
-    return taken_in(stack, options, client, folder, options.intake_seconds)
 
 
 def taken_in(stack: HttpStack, options: Options, client: str, folder: Path, seconds: float) -> Round:

@@ -67,7 +67,7 @@ def idle(stack: Penstock, count: int, seconds: float, settle_seconds: float) -> 
     beat = stack.start_beat()
     _settle(stack, beat, settle_seconds)
     before, began = _cpu_seconds(beat), time.monotonic()
-    time.sleep(seconds)
+    time.sleep(seconds)  # nothing tells of the end of a round in which nothing is due
     used, took = _cpu_seconds(beat) - before, time.monotonic() - began
     return Round(count=count, cpu_percent=100 * used / took, rss_mb=beat.memory_info().rss / 2**20)
 
