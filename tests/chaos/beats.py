@@ -26,12 +26,11 @@ from deploy.stack.valkey import ValkeyServer
 from jobs.calendar.instants import next_instants
 from jobs.database import reading, transaction
 from jobs.errors import DatabaseUnavailable
-from jobs.migrations import upgrade
 from jobs.planning import editing, store
 from jobs.planning.model import Definition, Schedule
 from jobs.planning.words import CatchUp, Decision, Why
 from jobs.tables import jobs, occurrences, schedules
-from tests.services.databases import connected
+from tests.services.databases import connected, migrate
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.stack import eventually
 
@@ -302,8 +301,7 @@ def _own_servers() -> Iterator[tuple[str, str, Path]]:
         for server in (postgres, valkey):
             stack.callback(server.destroy)
             server.start()
-        with connected(postgres.url) as engine:
-            upgrade(engine)
+        migrate(postgres.url)
         yield postgres.url, valkey.url, home
 
 

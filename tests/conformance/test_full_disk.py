@@ -10,9 +10,8 @@ from typing import Final
 import pytest
 
 from deploy.stack.postgres import PostgresServer
-from jobs.migrations import upgrade
 from tests.services import plain
-from tests.services.databases import connect_to
+from tests.services.databases import migrate
 from tests.services.fixtures import running, unavailable
 from tests.services.insistent import Insistent, settled
 from tests.services.processes import all_processes
@@ -58,9 +57,7 @@ def test_jobs_are_refused_while_postgresqls_disk_is_full_and_none_that_was_accep
     disk: Path, tmp_path: Path, broker_url: str
 ) -> None:
     with running(PostgresServer(disk / "postgres", durable=False, log=tmp_path / "postgres.log")) as server:
-        engine = connect_to(server.url)
-        upgrade(engine)
-        engine.dispose()
+        migrate(server.url)
         with all_processes(tmp_path, server.url, broker_url) as site:
             pids = [site.worker.pid, site.beat.pid, site.api.pid]
             client = Insistent(site.client, HEAVY)

@@ -12,10 +12,8 @@ from tests.services.local_processes import Worker
 
 
 def test_the_setup_is_pytest_celerys_and_real(celery_setup: CeleryTestSetup, plant: Plant, worker: Worker) -> None:
-    pool = celery_setup.app.pool
-    pool.resize(
-        pool.limit, reset=True
-    )  # others in this process have restarted the broker: its old connections are dead
+    pool = celery_setup.app.pool  # others in this process have restarted the broker: its old connections are dead
+    pool.resize(pool.limit, reset=True)
 
     assert celery_setup.ready(control=True)
     assert celery_setup.worker_cluster.nodes == (worker,)

@@ -21,7 +21,7 @@ from jobs.database import transaction
 from jobs.keys import create_key, list_keys
 from jobs.migrations import current, head, upgrade
 from tests.drill.archive import SHIPPED, ArchivingPostgres, BackupFailed
-from tests.services.databases import connect_to, connected
+from tests.services.databases import connected, migrate
 from tests.services.fixtures import administer
 from tests.services.stack import eventually
 
@@ -273,19 +273,14 @@ def of_release(server: ArchivingPostgres, installation: str) -> Path:
 
 
 def failing_for(server: ArchivingPostgres) -> float:
-    engine = connect_to(server.url)
-    try:
+    with connected(server.url) as engine:
         told = {metric.name: metric for metric in Stored(engine, (), ()).collect()}
-    finally:
-        engine.dispose()
     (sample,) = told["penstock_archive_failing_seconds"].samples
     return float(sample.value)
 
 
 def test_an_archive_that_fails_shows_in_the_metrics_until_it_takes_wal_again(server: ArchivingPostgres) -> None:
-    engine = connect_to(server.url)
-    upgrade(engine)
-    engine.dispose()
+    migrate(server.url)
     archive_all(server)
     assert failing_for(server) == 0
     away = (server.backup / "wal").rename(server.backup / "not mounted")

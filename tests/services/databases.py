@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
 from jobs.database import DatabaseSettings, open_engine
+from jobs.migrations import upgrade
 
 
 def connect_to(url: str, *, pool_size: int = 16) -> Engine:
@@ -27,6 +28,12 @@ def connected(url: str, *, pool_size: int = 16) -> Iterator[Engine]:
         yield opened
     finally:
         opened.dispose()
+
+
+def migrate(url: str) -> None:
+    """Make the schema in the database at `url`."""
+    with connected(url) as opened:
+        upgrade(opened)
 
 
 def lasting(url: str, *, pool_size: int = 16) -> Engine:

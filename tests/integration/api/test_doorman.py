@@ -14,17 +14,10 @@ from jobs import keys
 from jobs.database import transaction
 from jobs.errors import DatabaseUnavailable
 from jobs.keys import Principal
+from tests.clock import Clock
 from tests.services.databases import engine
 
 __all__ = ["engine"]
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -61,7 +54,7 @@ def test_many_who_bring_an_unknown_key_at_once_have_it_looked_up_once(engine: En
 
 
 def test_a_key_in_use_is_looked_up_ahead_of_time_and_nobody_waits_for_it(engine: Engine, key: str) -> None:
-    clock, line = _Clock(), Line(1, patience=30)
+    clock, line = Clock(), Line(1, patience=30)
     doorman = Doorman(engine, line, clock=clock)
 
     async def use(seen: list[str]) -> None:
@@ -78,7 +71,7 @@ def test_a_key_in_use_is_looked_up_ahead_of_time_and_nobody_waits_for_it(engine:
 
 
 def test_a_revoked_key_works_no_longer_than_it_is_remembered(engine: Engine, key: str) -> None:
-    clock = _Clock()
+    clock = Clock()
     doorman = Doorman(engine, Line(2, patience=5), clock=clock)
 
     async def use() -> None:

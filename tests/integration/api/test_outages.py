@@ -15,13 +15,12 @@ from api.patience import PATIENCE
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
 from jobs.database import transaction
-from jobs.migrations import upgrade
 from jobs.tables import jobs
 from tests import factories
 from tests.integration.api.problems import problem
 from tests.integration.jobs import scenes
 from tests.services.api import Api, Person, running_api
-from tests.services.databases import connect_to
+from tests.services.databases import migrate
 from tests.services.fixtures import running
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.proxy import Proxy
@@ -37,7 +36,7 @@ UNSURE = {"/problems/database-unavailable", "/problems/outcome-unknown"}
 def test_postgresql_stops_and_comes_back(tmp_path: Path, broker_url: str) -> None:
     with running(PostgresServer(tmp_path / "postgres", durable=False)) as server:
         migrated = server.database_url("postgres")
-        _migrate(migrated)
+        migrate(migrated)
         with running_api(migrated, broker_url) as api:
             person = api.person()
             before = person.accepted()
@@ -53,12 +52,6 @@ def test_postgresql_stops_and_comes_back(tmp_path: Path, broker_url: str) -> Non
             assert "idempotency-replayed" not in answer.headers
             assert person.stored() == 2
             assert person.http.get("/ready").status_code == 200
-
-
-def _migrate(url: str) -> None:
-    engine = connect_to(url)
-    upgrade(engine)
-    engine.dispose()
 
 
 def _everything_says_so(person: Person) -> None:

@@ -19,10 +19,9 @@ from api.replica import READ_WITHIN
 from deploy.cli.main import app as command
 from deploy.stack.postgres import PostgresServer
 from deploy.stack.valkey import ValkeyServer
-from jobs.migrations import upgrade
 from tests.integration.api.test_control import failed
 from tests.services.api import Api, Person, running_api
-from tests.services.databases import connect_to
+from tests.services.databases import migrate
 from tests.services.fixtures import running
 from tests.services.proxy import Proxy
 from tests.services.stack import eventually
@@ -60,9 +59,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, valkey_server: ValkeyServer, 
     """Two servers for all tests here; each test leaves them well."""
     home = services_home / f"replica-{uuid.uuid4().hex[:8]}"
     with running(PostgresServer(home / "primary", durable=False)) as primary:
-        engine = connect_to(primary.url)
-        upgrade(engine)
-        engine.dispose()
+        migrate(primary.url)
         with Proxy("127.0.0.1", primary.port) as way, running(Standby(home / "standby", primary, way)) as standby:
             yield Pair(primary, standby, way, valkey_server.url)
 

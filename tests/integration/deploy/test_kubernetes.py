@@ -11,8 +11,7 @@ from typing import Final
 import pytest
 
 from deploy.stack.child import Child
-from jobs import migrations
-from tests.services.databases import connect_to
+from tests.services.databases import migrate
 from tests.services.kustomize import Manifest
 from tests.services.local_processes import surroundings
 from tests.services.monitoring import programs, run
@@ -49,9 +48,7 @@ def those_that_wait() -> list[Manifest]:
 
 def test_a_process_starts_once_the_schema_is_there(waiting: Child, empty_url: str) -> None:
     assert waiting.exit_code is None
-    engine = connect_to(empty_url)
-    migrations.upgrade(engine)
-    engine.dispose()
+    migrate(empty_url)
 
     assert waiting.wait(SECONDS)
     assert waiting.exit_code == 0

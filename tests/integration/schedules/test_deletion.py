@@ -1,10 +1,11 @@
 """Upkeep deletes what was kept long enough, in steps, and adds up what it counts first."""
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Table, func, select, text
 
 from jobs import registry, upkeep
 from jobs.database import transaction
 from jobs.model import JobId
+from jobs.tables import idempotency_keys, jobs, occurrences
 from schedules.upkeep import PRUNE_AGAIN_AFTER, PRUNE_EVERY
 from tests.clock import Clock
 from tests.factories import new_job
@@ -22,6 +23,12 @@ FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, (SELECT now(
 """
 
 
+def left(engine: Engine, table: Table) -> int:
+    """Return how many rows the table has."""
+    with transaction(engine) as connection:
+        return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
 def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
     make: Make, engine: Engine, broker_url: str, clock: Clock
 ) -> None:
@@ -35,8 +42,8 @@ def test_what_was_kept_long_enough_is_deleted_and_dead_letters_stay(
     make(broker_url).round()
 
     with transaction(engine) as connection:
-        left = set(connection.scalars(text("SELECT id FROM jobs")))
-    assert left == {dead, fresh}
+        kept = set(connection.scalars(text("SELECT id FROM jobs")))
+    assert kept == {dead, fresh}
 
 
 def test_a_sweep_goes_on_behind_what_it_has_deleted_and_begins_anew_when_it_has_ended(
@@ -46,20 +53,15 @@ def test_a_sweep_goes_on_behind_what_it_has_deleted_and_begins_anew_when_it_has_
     tidy = make(broker_url)
 
     tidy.round()
-    assert jobs_left(engine) == 3
+    assert left(engine, jobs) == 3
 
     change(engine, OLD_JOBS, first=1, last=1)
     tidy.round()
-    assert jobs_left(engine) == 1, "it does not look back"
+    assert left(engine, jobs) == 1, "it does not look back"
 
     clock.now += PRUNE_EVERY
     tidy.round()
-    assert jobs_left(engine) == 0
-
-
-def jobs_left(engine: Engine) -> int:
-    with transaction(engine) as connection:
-        return int(connection.scalar(text("SELECT count(*) FROM jobs")) or 0)
+    assert left(engine, jobs) == 0
 
 
 def test_a_deletion_that_failed_is_tried_again_soon_and_the_other_steps_go_on(
@@ -72,19 +74,14 @@ def test_a_deletion_that_failed_is_tried_again_soon_and_the_other_steps_go_on(
     tidy = make(broker_url)
 
     tidy.round()
-    assert (keys(engine), held(broker_url)) == (1, 1)
+    assert (left(engine, idempotency_keys), held(broker_url)) == (1, 1)
 
     change(engine, "ALTER TABLE idempotency_keys RENAME COLUMN ends_at TO expires_at")
     tidy.round()
-    assert keys(engine) == 1, "no trouble is met again and again without a pause"
+    assert left(engine, idempotency_keys) == 1, "no trouble is met again and again without a pause"
     clock.now += PRUNE_AGAIN_AFTER
     tidy.round()
-    assert keys(engine) == 0
-
-
-def keys(engine: Engine) -> int:
-    with transaction(engine) as connection:
-        return int(connection.scalar(text("SELECT count(*) FROM idempotency_keys")) or 0)
+    assert left(engine, idempotency_keys) == 0
 
 
 def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine: Engine, make: Make) -> None:
@@ -94,7 +91,7 @@ def test_a_flood_of_old_keys_is_gone_without_waiting_for_the_next_minute(engine:
     for _ in range(3):
         tidy._clean()
 
-    assert keys(engine) == 0
+    assert left(engine, idempotency_keys) == 0
 
 
 def test_what_was_decided_about_schedules_is_deleted_in_time(make: Make, engine: Engine, broker_url: str) -> None:
@@ -108,8 +105,7 @@ def test_what_was_decided_about_schedules_is_deleted_in_time(make: Make, engine:
 
     make(broker_url).round()
 
-    with transaction(engine) as connection:
-        assert connection.scalar(text("SELECT count(*) FROM occurrences")) == 1
+    assert left(engine, occurrences) == 1
 
 
 def test_the_census_is_added_up_and_workers_long_gone_are_forgotten(

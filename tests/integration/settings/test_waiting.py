@@ -7,10 +7,9 @@ from pydantic import SecretStr
 
 from deploy.stack.ports import free_port
 from jobs.errors import Unavailable
-from jobs.migrations import upgrade
 from tasks.settings import TaskSettings
 from tasks.startup import look_at_broker
-from tests.services.databases import connect_to
+from tests.services.databases import migrate
 from tests.services.local_processes import LocalProcess, surroundings
 from tests.services.processes import PROMPTS
 from tests.services.stack import eventually
@@ -25,9 +24,7 @@ def test_a_beat_that_starts_before_the_migration_waits_for_it(empty_url: str, br
     try:
         eventually(lambda: '"event":"start_waits"' in beat.logs(), 30, "it says what it waits for")
         assert prompt not in beat.logs()
-        engine = connect_to(empty_url)
-        upgrade(engine)
-        engine.dispose()
+        migrate(empty_url)
 
         beat.ready()
     finally:

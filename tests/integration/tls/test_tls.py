@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.valkey import ValkeyServer
-from jobs.migrations import upgrade
 from jobs.startup import MISCONFIGURED
 from tests.integration.settings.test_refused import ends
 from tests.integration.tls.servers import HOST, TlsPostgres, TlsRabbit, in_tls
 from tests.servers.certificates import Certificate, make_certificate, openssl_is_installed
-from tests.services.databases import connect_to
+from tests.services.databases import migrate
 from tests.services.fixtures import running, unavailable
 from tests.services.processes import all_processes
 
@@ -44,9 +43,7 @@ def database_url(services_home: Path, ours: Certificate) -> Iterator[str]:
     server.certificate = ours
     with running(server):
         url = server.url.replace("127.0.0.1", HOST)
-        engine = connect_to(verified(url, ours))
-        upgrade(engine)
-        engine.dispose()
+        migrate(verified(url, ours))
         yield url
 
 
