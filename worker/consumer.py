@@ -12,6 +12,7 @@ import structlog
 from amqp.exceptions import ChannelError, NotFound
 from celery.utils.threads import bound_open_broker_sockets  # type: ignore[attr-defined]  # the stubs are older
 from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
 from redis.exceptions import ResponseError
 
 from jobs.errors import UnknownTask
@@ -65,11 +66,12 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take for the loss of the connection what Celery would end the worker for, though the next may well do.
 
-        That is the loss of a queue, which is declared on connecting, and whatever Redis refuses: it has no memory
-        left, cannot write its file, or has become a replica.
+        That is the loss of a queue, which is declared on connecting; whatever Redis refuses: it has no memory left,
+        cannot write its file, or has become a replica; and what kombu raises for a broker that was lost again between
+        two of Celery's steps, and is not back by the time that connecting may take.
         """
         super().__init__(*args, **kwargs)
-        self.connection_errors = (*self.connection_errors, NotFound, ResponseError)
+        self.connection_errors = (*self.connection_errors, NotFound, ResponseError, OperationalError)
         self.loop = partial(_run, self.loop)
 
     def ensure_connected(self, conn: Any) -> Any:

@@ -1,10 +1,12 @@
 """Celery's pool of processes, which loses no time over one that died: every other job of the worker would wait."""
 
 import gc
-from typing import Any
+from typing import Any, Final
 
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
+
+_UNHEARD: Final = object()
 
 
 class _Pool(AsynPool):
@@ -12,6 +14,15 @@ class _Pool(AsynPool):
         """Read what a process left in its pipe, if it left anything; Celery waits 10 ms to see."""
         if not proc.outq._reader.closed and proc.outq._reader.poll(0):
             super().process_flush_queues(proc)
+
+    def _track_child_process(self, proc: Any, hub: Any) -> None:
+        """Watch for the end of a process, unless that was heard already: it may still be in the pool, not yet reaped.
+
+        When the connection to the broker is lost at that very moment, all are registered anew. Celery 5.7 would hand
+        the loop what it no longer has of such a process, and kombu's `ValueError` would end the worker.
+        """
+        if getattr(proc, "_sentinel_poll", _UNHEARD) is not None:
+            super()._track_child_process(proc, hub)
 
 
 class Processes(TaskPool):

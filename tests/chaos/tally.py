@@ -203,7 +203,9 @@ class Tally:
             broken = self.checked.broken.items()
             lines += [f"- {name}: {count} of {self.checked.facts[name]} facts did not hold" for name, count in broken]
             lines += [f"  - {one.invariant} {one.job_id}: {one.text}" for one in self.checked.violations[:SHOWN]]
-        lines += [f"- {one.name} ended by itself with {one.exit_code} at {one.seconds:g} s" for one in self.deaths]
+        for one in self.deaths:
+            ended = f"- {one.name} ended by itself with {one.exit_code} at {one.seconds:g} s. It said:"
+            lines += [ended, "", one.said, ""]
         return lines
 
     def write(self, folder: Path) -> list[Path]:

@@ -280,7 +280,7 @@ def test_what_a_run_lost_and_who_died_stand_on_the_page() -> None:
     page = tally(checked=broken(), deaths=[Death("worker-1", -11, 12.0, "its last words")]).as_markdown()
 
     assert "it is not there" in page
-    assert "worker-1 ended by itself with -11 at 12 s" in page
+    assert "worker-1 ended by itself with -11 at 12 s. It said:\n\nits last words\n" in page
 
 
 def test_a_fault_that_met_nothing_does_not_count() -> None:
