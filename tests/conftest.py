@@ -1,6 +1,6 @@
 """What every ring shares: the real servers, and the ring's mark by the folder that a test lies in."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,21 @@ from tests.services.databases import empty_engine, engine  # noqa: F401 - as bel
 from tests.services.fixtures import *  # noqa: F403 - pytest finds fixtures by name in this module
 from tests.unclosed import pytest_collection_finish, pytest_runtest_teardown  # noqa: F401 - and hooks
 
-#: Where many processes run under load, of code that other tests reach as well. To trace them doubles what they take.
+#: Where many processes run, often under load, of code that other tests reach as well. To trace them doubles what they
+#: take. The delivery suite is traced on one broker of the two.
 UNTRACED = (
     "chaos", "drill", "integration/failpoints", "acceptance/test_backlog", "acceptance/test_beats",
-    "acceptance/test_flower", "acceptance/test_kills", "acceptance/test_overload", "acceptance/test_prometheus",
-    "acceptance/test_previous_release", "acceptance/test_rolling", "conformance/test_clocks",
-    "conformance/test_failover", "conformance/test_herd", "conformance/test_kills", "conformance/test_releases",
-    "integration/test_bench_smoke",
+    "acceptance/test_flower", "acceptance/test_kills", "acceptance/test_machines", "acceptance/test_metrics",
+    "acceptance/test_overload", "acceptance/test_previous_release", "acceptance/test_prometheus",
+    "acceptance/test_rolling", "conformance/test_clocks", "conformance/test_failover", "conformance/test_herd",
+    "conformance/test_kills", "conformance/test_releases", "integration/deploy", "integration/docs",
+    "integration/test_bench_smoke", "integration/tls",
 )  # fmt: skip
+TRACING = "COVERAGE_PROCESS_CONFIG"
+"""By which coverage tells the processes that tests start to trace themselves."""
 LAST_LINES = 60
 """Of a failure that did not last."""
+_CONFIG = pytest.StashKey[str]()
 RINGS = {"unit", "integration", "conformance", "acceptance", "chaos", "drill"}
 
 
@@ -47,11 +52,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line("\n".join(report.longreprtext.splitlines()[-LAST_LINES:]))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have coverage leave the processes alone that these tests start."""
-    place = str(request.path.relative_to(Path(__file__).parent))
-    with pytest.MonkeyPatch.context() as patch:
-        if place.startswith(UNTRACED):
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
+def is_traced(nodeid: str) -> bool:
+    """Say whether coverage follows the processes that this test starts."""
+    place = nodeid.removeprefix("tests/")
+    return not place.startswith(UNTRACED) and not (place.startswith("conformance/") and "[rabbitmq" in place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have coverage follow the processes that a test starts, or leave them alone."""
+    config = item.config.stash.setdefault(_CONFIG, os.environ.get(TRACING, ""))
+    if config and is_traced(item.nodeid):
+        os.environ[TRACING] = config
+    else:
+        os.environ.pop(TRACING, None)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from deploy.stack.ports import free_port
 from tests.services import plain
 from tests.services.stack import Stack, eventually
 
@@ -110,8 +109,8 @@ def test_a_second_start_keeps_jobs_key_and_passwords(stack: Stack) -> None:
 
 
 def test_taken_ports_are_stepped_around(new_stack: Callable[..., Stack]) -> None:
-    port = free_port()
-    with socket.create_server(("127.0.0.1", port)):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
         stack = new_stack(PENSTOCK_API_PORT=str(port)).up()
 
         assert stack.facts["api_url"] != f"http://127.0.0.1:{port}"

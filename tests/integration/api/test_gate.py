@@ -166,7 +166,7 @@ def test_the_log_tells_of_refusals_once_a_second_at_the_most(narrow: Api, capsys
         began = time.monotonic()
         for _ in range(50):
             person.submit()
-        eventually(lambda: refusals_told() == 50, 10, "all are told")
+    eventually(lambda: refusals_told() == 50, 10, "all are told")
 
     assert len(told) <= time.monotonic() - began + 2
 
