@@ -245,12 +245,13 @@ def _lifespan(
 def _furnish(app: Front, engines: Engines, database: DatabaseSettings, longest_wait: float) -> None:
     """Put where the routes find it what stands between them and PostgreSQL."""
     line = partial(Line, longest_wait=longest_wait, patience=database.database_acquire_timeout_seconds)
+    timeouts = app.state.instruments["pool_timeouts"].labels
     app.state.engine = engines.desk
-    app.state.desk = line(database.database_pool_size)
-    app.state.batches = line(BATCHES_AT_ONCE, patience=PATIENCE)
-    app.state.aside = Line(PROBES_AT_ONCE, patience=READY_WITHIN)
+    app.state.desk = line(database.database_pool_size, timeouts=timeouts("desk"))
+    app.state.batches = line(BATCHES_AT_ONCE, patience=PATIENCE, timeouts=timeouts("writer"))
+    app.state.aside = Line(PROBES_AT_ONCE, patience=READY_WITHIN, timeouts=timeouts("aside"))
     app.state.lookout = Lookout(engines.aside, app.state.settings.readers_limit)
-    app.state.doorman = Doorman(engines.aside, line(KEYS_AT_ONCE))
+    app.state.doorman = Doorman(engines.aside, line(KEYS_AT_ONCE, timeouts=timeouts("aside")))
     quota = app.state.settings.requests_per_minute
     app.state.quotas = Quotas(quota) if quota else None
 

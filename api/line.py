@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from anyio import CapacityLimiter
 
@@ -28,13 +28,18 @@ class Line:
         patience: float,
         longest_wait: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
+        timeouts: Any = None,
     ) -> None:
-        """Have `places`; nobody waits longer than `patience`, and no newcomer should who expects `longest_wait`."""
+        """Have `places`; nobody waits longer than `patience`, and no newcomer should who expects `longest_wait`.
+
+        `timeouts`, a counter of Prometheus, counts those whose patience was not enough.
+        """
         self.threads = CapacityLimiter(places)
         self._places = places
         self._patience = patience
         self._longest_wait = longest_wait
         self._clock = clock
+        self._timeouts = timeouts
         self._turns = asyncio.Semaphore(places)
         self._ahead = 0.0
         self._price = _GUESS
@@ -62,6 +67,8 @@ class Line:
             async with asyncio.timeout(self._patience):
                 await self._turns.acquire()
         except TimeoutError:
+            if self._timeouts is not None:
+                self._timeouts.inc()
             raise DatabaseUnavailable("No connection was free in time; nothing was stored.") from None
         finally:
             self._ahead -= weight

@@ -28,7 +28,13 @@ class DatabaseSettings(Settings):
         ),
     ]
     database_pool_size: Annotated[
-        int, Field(ge=1, le=200, description="Connections that one process keeps at the most")
+        int,
+        Field(
+            ge=1,
+            le=200,
+            description="Connections that an API process keeps for reads and for changes of single jobs, and as many "
+            "to a replica; what it keeps for other work, and what workers and beats keep, is fixed",
+        ),
     ] = 8
     database_acquire_timeout_seconds: Annotated[
         float,

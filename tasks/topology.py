@@ -112,7 +112,8 @@ def tls_options(url: str, ca_file: Path | None) -> dict[str, Any] | None:
     """
     trusted = str(ca_file) if ca_file else None
     if url.startswith("amqps://"):
-        return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": trusted, "server_hostname": urlsplit(url).hostname}
+        first = url.partition(";")[0]
+        return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": trusted, "server_hostname": urlsplit(first).hostname}
     if url.startswith("rediss://"):
         return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": trusted, "ssl_check_hostname": True}
     return None

@@ -196,7 +196,8 @@ CONTRACT: Final = (
     ),
     Metric(
         "pool_timeouts", "counter", ("pool",), "requests",
-        "Times that no connection of the pool was free for as long as one waits", _ALL,
+        "Times that no connection of the pool, or no place in the line before it, was free for as long as one waits",
+        _ALL,
     ),
     Metric(
         "build_info", "gauge", ("version", "python"), "1", "Always 1; the release is in the labels", _ALL,

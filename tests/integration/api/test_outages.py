@@ -231,7 +231,8 @@ def test_a_pool_that_is_exhausted_is_told_quickly_and_intake_goes_on(database_ur
             assert time.monotonic() - began < 2
             assert person.http.get("/health").status_code == 200
             assert person.http.get("/ready").status_code == 200
-            assert "penstock_workers_alive" in person.http.get("/metrics").text
+            assert "penstock_workers_alive" in (scraped := person.http.get("/metrics").text)
+            assert 'penstock_pool_timeouts_total{pool="desk"} 1.0' in scraped
             assert person.submit().status_code == 202
             assert api.person().submit().status_code == 202
 

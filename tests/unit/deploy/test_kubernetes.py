@@ -238,7 +238,18 @@ def test_a_monitor_finds_a_service_with_that_port() -> None:
     for monitor in of("production", "ServiceMonitor").values():
         wanted = monitor["spec"]["selector"]
         if monitor["metadata"]["name"] == "rabbitmq":
-            assert wanted["matchLabels"]["app.kubernetes.io/name"] in of("production", "RabbitmqCluster")
+            cluster = of("production", "RabbitmqCluster")[wanted["matchLabels"]["app.kubernetes.io/name"]]
+            (endpoint,) = monitor["spec"]["endpoints"]
+            assert cluster["spec"]["tls"]["secretName"] == endpoint["tlsConfig"]["ca"]["secret"]["name"]
+            (certificate,) = [
+                one["spec"]
+                for one in of("production", "Certificate").values()
+                if one["spec"]["secretName"] == cluster["spec"]["tls"]["secretName"]
+            ]
+            assert endpoint["tlsConfig"]["serverName"] in certificate["dnsNames"]
+            assert endpoint["port"] == "prometheus-tls", (
+                "the operator's Service has no other where there is a certificate"
+            )
             continue
         (service,) = [one for one in of("production", "Service").values() if fits(wanted, one["metadata"]["labels"])]
         assert {one["port"] for one in monitor["spec"]["endpoints"]} == {service["spec"]["ports"][0]["name"]}

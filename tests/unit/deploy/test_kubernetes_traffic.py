@@ -143,7 +143,7 @@ def test_the_nodes_of_the_stores_reach_each_other_and_their_operators_reach_them
     assert may("production", POSTGRES, POSTGRES, 5432)
     assert may("production", End({}, "cnpg-system"), POSTGRES, 8000)
     assert all(may("production", RABBITMQ, RABBITMQ, port) for port in (4369, 25672))
-    assert may("production", PROMETHEUS, RABBITMQ, 15692)
+    assert may("production", PROMETHEUS, RABBITMQ, 15691)
     assert not may("production", STRANGER, POSTGRES, 5432)
     assert not may("production", STRANGER, RABBITMQ, 5672)
 
