@@ -143,6 +143,9 @@ class Firing:
                 return self._pause(connection)
         except DatabaseUnavailable:
             return _AFTER_TROUBLE
+        except Exception:  # somebody holds the table, say: Celery's beat would end of it, and upkeep with it
+            log.exception("firing_failed")
+            return _AFTER_TROUBLE
 
     def _pause(self, connection: Connection) -> float:
         seconds = store.until_next_due(connection)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from amqp import method_framing
 from billiard.util import get_logger
 from celery import Celery, signals
 from celery.apps import worker as celerys
@@ -37,6 +38,7 @@ from worker.presence import Presence
 from worker.processes import Processes
 from worker.settings import WorkerSettings
 from worker.steps import KeeperStep, LaunchStep
+from worker.strangers import StrangersMessage
 from worker.threads import DrainStep, Threads, end_with
 
 #: By its name: a worker tells monitors what it is connected with, in JSON, which has no classes.
@@ -164,6 +166,7 @@ def compose(app: Celery, chosen: WorkerSettings, tasks: TaskSettings, database: 
 
     if is_redis(str(app.conf.broker_url)):
         app.conf.broker_transport = _LIST_TRANSPORT  # survives what was pushed into the lists by hand
+    method_framing.Message = StrangersMessage  # type: ignore[misc]  # what py-amqp makes of each message that comes
     app.events.dispatcher_cls = "worker.events:EventPost"
     app.penstock_parts = make  # type: ignore[attr-defined]  # how the step, which Celery makes, finds its parts
     app.steps["worker"].update({KeeperStep, DrainStep})

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 import structlog
-from amqp.exceptions import ChannelError, NotFound
+from amqp.exceptions import ChannelError, IrrecoverableConnectionError, NotFound, ResourceLocked
 from celery.utils.threads import bound_open_broker_sockets  # type: ignore[attr-defined]  # the stubs are older
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
@@ -33,6 +33,9 @@ HANG_UP_SECONDS: Final = 1.0
 
 REFUSED_SECONDS: Final = 1.0
 """How long a broker that refuses is left alone."""
+REFUSALS: Final = (ResponseError, ResourceLocked, IrrecoverableConnectionError)
+"""What a broker says at once that is there and does not serve: Redis for want of memory, RabbitMQ for a limit on
+connections or while it still holds this worker's last one."""
 
 
 DELAYED_DELIVERY: Final = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
@@ -67,11 +70,12 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
         """Take for the loss of the connection what Celery would end the worker for, though the next may well do.
 
         That is the loss of a queue, which is declared on connecting; whatever Redis refuses: it has no memory left,
-        cannot write its file, or has become a replica; and what kombu raises for a broker that was lost again between
-        two of Celery's steps, and is not back by the time that connecting may take.
+        cannot write its file, or has become a replica; what kombu raises for a broker that was lost again between
+        two of Celery's steps, and is not back by the time that connecting may take; and that the queue of this worker
+        for remote control, which is exclusive, still belongs to a connection which RabbitMQ has not yet given up.
         """
         super().__init__(*args, **kwargs)
-        self.connection_errors = (*self.connection_errors, NotFound, ResponseError, OperationalError)
+        self.connection_errors = (*self.connection_errors, NotFound, ResourceLocked, ResponseError, OperationalError)
         self.loop = partial(_run, self.loop)
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -86,7 +90,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
 
         kombu's Redis transport puts messages back as it closes, over a connection that no longer knows its host.
         """
-        self._refusal = exc if isinstance(exc, ResponseError) else None
+        self._refusal = exc if isinstance(exc, REFUSALS) else None
         try:
             self._hang_up_on_monitors()
             super().on_connection_error_after_connected(exc)
@@ -96,7 +100,7 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # typed as Any: its stu
 
     def on_connection_error_before_connected(self, exc: BaseException) -> None:
         """Note why there is no connection yet; Celery then tries again."""
-        self._refusal = exc if isinstance(exc, ResponseError) else None
+        self._refusal = exc if isinstance(exc, REFUSALS) else None
 
     def _hang_up_on_monitors(self) -> None:
         """Give up the connection for events without a goodbye: through a dead network, Celery waits for its answer."""

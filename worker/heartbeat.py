@@ -77,12 +77,16 @@ class Heartbeat:
         third = self._settings.lease_seconds / 3
         while not self._stop.wait(min(LOOK_EVERY, third / 2)):
             try:
-                self._beat(third)
-            except DatabaseUnavailable:
-                log.warning("database_unavailable", doing="heartbeat")
-                self._climb_on()
+                self._beat_or_climb_on(third)
             except Exception:
                 log.exception("heartbeat_failed")
+
+    def _beat_or_climb_on(self, third: float) -> None:
+        try:
+            self._beat(third)
+        except DatabaseUnavailable:
+            log.warning("database_unavailable", doing="heartbeat")
+            self._climb_on()
 
     def _beat(self, third: float) -> None:
         """Do what is due: the leases first, in a transaction of their own, which nothing that comes later undoes."""

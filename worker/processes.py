@@ -3,17 +3,45 @@
 import gc
 from typing import Any, Final
 
+import structlog
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
+
+log = structlog.get_logger()
 
 _UNHEARD: Final = object()
 
 
 class _Pool(AsynPool):
+    _pool: list[Any]
+    _queues: dict[Any, Any]
+    _runs = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Start all processes. Raises `OSError` where the machine has no room for them."""
+        super().__init__(*args, **options)
+        self._runs = True
+
     def process_flush_queues(self, proc: Any) -> None:
         """Read what a process left in its pipe, if it left anything; Celery waits 10 ms to see."""
         if not proc.outq._reader.closed and proc.outq._reader.poll(0):
             super().process_flush_queues(proc)
+
+    def _create_worker_process(self, i: int) -> Any:
+        """Start a process. While the pool runs, the machine may refuse: the next look at the pool tries again.
+
+        billiard 4.3 would keep the unborn one in the pool, with the pipes of its slot, for good.
+        """
+        try:
+            return super()._create_worker_process(i)
+        except (OSError, MemoryError) as error:
+            unborn = self._pool[-1] if self._pool else None
+            if not self._runs or unborn is None or unborn._popen is not None:
+                raise
+            self._pool.remove(unborn)
+            self._queues[self._find_worker_queues(unborn)] = None
+            log.warning("process_not_started", reason=type(error).__name__)
+            return None
 
     def _track_child_process(self, proc: Any, hub: Any) -> None:
         """Watch for the end of a process, unless that was heard already: it may still be in the pool, not yet reaped.

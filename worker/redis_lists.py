@@ -80,6 +80,17 @@ class ListChannel(redis.Channel):
             log.warning("element_unreadable", reason=type(error).__name__)
             return True
 
+    def _receive_one(self, client: Any) -> Any:
+        """Read what was published to all workers; what is no message is left alone."""
+        try:
+            return super()._receive_one(client)  # type: ignore[misc]  # the stubs leave it out
+        except Exception as error:
+            ours: Any = (Empty, *self.connection.connection_errors, *self.connection.channel_errors)
+            if isinstance(error, ours) and not isinstance(error, KeyError):
+                raise
+            log.warning("broadcast_unreadable", reason=type(error).__name__)
+            return None
+
 
 class ListTransport(redis.Transport):
     """The transport with that channel. What a server refuses for a while is an outage, and no reason to end."""

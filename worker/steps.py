@@ -337,6 +337,10 @@ class KeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # the same
         self._parts.keeper.start()
         self._parts.heartbeat.start()
 
+    def close(self, worker: Any) -> None:
+        """Begin the drain, however the worker comes to end: the pool waits for what runs, and without a bound."""
+        worker.drain.begin()
+
     def _has_announced(self) -> bool:
         try:
             self._parts.presence.announce()

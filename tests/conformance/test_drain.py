@@ -2,6 +2,8 @@
 
 import time
 
+from celery import Celery
+
 from deploy.stack.ports import free_port
 from jobs.state import JobState
 from tests.conformance.plant import Plant
@@ -56,6 +58,20 @@ def test_workers_that_come_and_go_under_load_lose_nothing_and_repeat_nothing(pla
         given_back = [row["id"] for row in rows if row["attempt"] > 1]
         assert all(set(plant.outcomes(one)[:-1]) == {"interrupted"} for one in given_back)
         assert {row["error_count"] + row["crash_count"] for row in rows} == {0}
+
+
+def test_a_worker_that_is_told_to_end_by_remote_control_drains_as_well(plant: Plant) -> None:
+    with plant.crew(worker_concurrency=1, drain_seconds=1) as crew:
+        long = plant.submit("probe.long_first", crew.lane, seconds=600)
+        plant.running(long)
+        name = plant.ask("SELECT name FROM workers WHERE name LIKE :name", name=f"{crew.worker.name()}.%")[0]["name"]
+
+        with Celery("remote", broker=plant.broker_url, set_as_current=False) as app:
+            app.control.shutdown(destination=[name])
+
+        crew.worker.ended(20)
+        assert plant.outcomes(long) == ["interrupted"]
+    plant.cancel(long)
 
 
 def test_a_worker_says_hello_and_goodbye(plant: Plant) -> None:

@@ -159,3 +159,24 @@ def test_garbage_in_the_list_itself_harms_nobody(name: str, plant: Plant, worker
     rows = plant.all_finished(jobs, seconds=10)
     assert {(row["state"], row["attempt"]) for row in rows} == {(JobState.SUCCEEDED, 1)}
     plant.until(lambda: plant.depth("default") == 0, "the list is empty", 5)
+
+
+@pytest.mark.parametrize("celery_broker_cluster", ["valkey"], indirect=True, scope="package")
+@pytest.mark.parametrize("said", ["1", "[]", "{}", "garbage"])
+def test_what_a_stranger_broadcasts_harms_nobody(said: str, plant: Plant, worker: Worker) -> None:
+    with Redis.from_url(plant.broker_url) as client:
+        place = f"/{client.get_connection_kwargs()['db']}.celery.pidbox"
+        assert client.publish(place, said) > 0, "the worker listens"
+
+    assert plant.finished(plant.submit("demo.echo", message="next"))["state"] == JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("celery_broker_cluster", ["rabbitmq"], indirect=True, scope="package")
+def test_properties_that_are_no_text_harm_nobody(plant: Plant, worker: Worker) -> None:
+    buried = plant.buried("default")
+
+    _publish(plant, b"[[],{},{}]", GOOD, {**JSON, "correlation_id": b"\xff\xfe"})
+    job = plant.finished(plant.submit("demo.echo", message="next"))
+
+    plant.until(lambda: plant.buried("default") == buried + 1, "the message is put aside", 5)
+    assert job["state"] == JobState.SUCCEEDED

@@ -14,9 +14,10 @@ from jobs.database import DatabaseSettings, open_engine
 from jobs.migrations import upgrade
 
 
-def connect_to(url: str, *, pool_size: int = 16) -> Engine:
+def connect_to(url: str, *, pool_size: int = 16, **wishes: float) -> Engine:
     """Return an engine on `url`; a test that waits longer than half a minute for a connection has hung."""
-    settings = DatabaseSettings(database_url=SecretStr(url), database_acquire_timeout_seconds=30)
+    usual: dict[str, Any] = {"database_acquire_timeout_seconds": 30}
+    settings = DatabaseSettings(database_url=SecretStr(url), **usual | wishes)
     return open_engine(settings, application_name="penstock-tests", pool_size=pool_size)
 
 

@@ -150,6 +150,20 @@ def test_what_nobody_foresaw_ends_no_beat(engine: Engine, firing: Firing) -> Non
     assert get(engine).next_at is not None
 
 
+def test_a_table_that_somebody_holds_ends_no_beat(database_url: str, engine: Engine, instruments: Instruments) -> None:
+    hurried = connect_to(database_url, database_statement_timeout_seconds=0.3)
+    firing = Firing(engine=hurried, settings=SETTINGS, instruments=instruments)
+    due(engine)
+
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE schedules"))
+        assert firing.round() == 0
+        assert firing.until_next_due() == 1.0
+
+    assert firing.round() == 1
+    hurried.dispose()
+
+
 @contextmanager
 def pulse_on(engine: Engine, firing: Firing, instruments: Instruments, url: str) -> Iterator[Pulse]:
     tasks = TaskSettings(broker_url=SecretStr(url))

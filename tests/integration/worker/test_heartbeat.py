@@ -190,6 +190,29 @@ def test_an_attempt_that_has_no_process_yet_is_told_when_it_has_one(
     assert ended == -INTERRUPT
 
 
+def test_a_process_that_is_gone_while_postgresql_is_away_costs_no_heartbeat(
+    engine: Engine, keeper: Keeper, pulse: Engine, running: Running, proxy: Proxy
+) -> None:
+    settings = WorkerSettings(lease_seconds=LEASE.total_seconds(), cancel_grace_seconds=GRACE)
+    heartbeat = Heartbeat(keeper, pulse, settings, Ears(3600), tuple)
+    with transaction(engine) as connection:
+        control.cancel(connection, running.attempt.job_id)
+    heartbeat.start()
+    eventually(lambda: running.cancel_seen_at, 10, "the cancel is seen")
+
+    proxy.refuse()
+    with subprocess.Popen(["true"]) as process:
+        process.wait(20)
+    keeper.accepted(running, process.pid)
+    eventually(lambda: time.monotonic() - (running.accepted_at or 0) > 2 * GRACE, 10, "it is to be interrupted")
+    eventually(lambda: proxy.refusals > 1, 10, "the heart has looked meanwhile")
+    proxy.heal()
+
+    before = lease(engine)
+    eventually(lambda: lease(engine) > before, 20, "the lease is extended again")
+    heartbeat.close()
+
+
 def test_the_worker_is_seen_to_live(engine: Engine, heartbeat: Heartbeat) -> None:
     def seen() -> datetime:
         with reading(engine) as connection:

@@ -1,6 +1,8 @@
 """The pool of processes stays well when a child's end and the loss of the broker's connection meet."""
 
+import errno
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -63,8 +65,32 @@ def test_a_child_that_ended_and_is_still_in_the_pool_is_no_error_when_the_pool_i
 
     pool.register_with_event_loop(hub)  # as after each loss of the broker's connection
 
-    os.kill(child.pid, 9)
+    os.kill(child.pid, signal.SIGKILL)
     run_until(hub, lambda: pool.maintain_pool() or pool._pool._pool not in ([], [child]))
+    done: list[Any] = []
+    pool.apply_async(os.getpid, callback=done.append)
+    run_until(hub, lambda: bool(done))
+    assert done == [pool._pool._pool[0].pid]
+
+
+def test_a_child_that_the_machine_has_no_room_for_is_started_later(
+    hub: Hub, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = pool._pool._pool
+    refused: list[int] = []
+
+    def refuses() -> int:
+        refused.append(1)
+        raise BlockingIOError(errno.EAGAIN, "no room for another process")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", refuses)
+        os.kill(first.pid, signal.SIGKILL)
+        run_until(hub, lambda: bool(refused))
+        pool.register_with_event_loop(hub)  # as after each loss of the broker's connection
+        assert pool._pool._pool == []
+
+    run_until(hub, lambda: pool.maintain_pool() or pool._pool._pool != [])
     done: list[Any] = []
     pool.apply_async(os.getpid, callback=done.append)
     run_until(hub, lambda: bool(done))
