@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from tests.chaos.parts import lasting_port
 from tests.services import plain
 from tests.services.stack import Stack, eventually
 
@@ -109,8 +110,8 @@ def test_a_second_start_keeps_jobs_key_and_passwords(stack: Stack) -> None:
 
 
 def test_taken_ports_are_stepped_around(new_stack: Callable[..., Stack]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = lasting_port()  # of those that no outgoing connection gets: one would be talked to by itself
+    with socket.create_server(("127.0.0.1", port)):
         stack = new_stack(PENSTOCK_API_PORT=str(port)).up()
 
         assert stack.facts["api_url"] != f"http://127.0.0.1:{port}"
