@@ -81,7 +81,13 @@ class ListChannel(redis.Channel):
             return True
 
     def _receive_one(self, client: Any) -> Any:
-        """Read what was published to all workers; what is no message is left alone."""
+        """Read what was published to all workers; what is no message is left alone.
+
+        redis-py 8 waits for ever where nothing has come: after a pause, say, the loop may hold a number of a file for
+        readable that belongs to a newer connection. All jobs of the worker would wait.
+        """
+        if client.connection is None or not client.connection.can_read(timeout=0):
+            return None
         try:
             return super()._receive_one(client)  # type: ignore[misc]  # the stubs leave it out
         except Exception as error:

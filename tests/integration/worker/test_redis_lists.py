@@ -1,5 +1,6 @@
 """Doorbells that a worker holds are in its memory alone, and go back where they came from."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,3 +116,15 @@ def test_what_a_full_server_does_not_take_back_is_let_go(
             taken[0].requeue()
 
     assert left(broker_url) == 1, "upkeep rings again for the others"
+
+
+def test_reading_what_is_broadcast_waits_for_nobody(broker_url: str, server: Redis) -> None:
+    with listening(broker_url) as channel:
+        channel.subclient.psubscribe("/0.broadcast")
+        reading = threading.Thread(target=lambda: [channel._receive() for _ in range(3)], daemon=True)
+        reading.start()
+        reading.join(10)
+        waits = reading.is_alive()
+        server.publish("/0.broadcast", "{}")  # whoever waits all the same goes on, and the connection can be closed
+
+    assert not waits
