@@ -1,15 +1,13 @@
 """Celery's pool of processes, which loses no time over one that died: every other job of the worker would wait."""
 
 import gc
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
 
 log = structlog.get_logger()
-
-_UNHEARD: Final = object()
 
 
 class _Pool(AsynPool):
@@ -49,7 +47,8 @@ class _Pool(AsynPool):
         When the connection to the broker is lost at that very moment, all are registered anew. Celery 5.7 would hand
         the loop what it no longer has of such a process, and kombu's `ValueError` would end the worker.
         """
-        if getattr(proc, "_sentinel_poll", _UNHEARD) is not None:
+        was_heard = hasattr(proc, "_sentinel_poll") and proc._sentinel_poll is None
+        if not was_heard:
             super()._track_child_process(proc, hub)
 
 

@@ -73,9 +73,7 @@ class ListChannel(redis.Channel):
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]  # the stubs leave it out
         except Exception as error:
-            # kombu counts KeyError among the connection errors; here it says that the element lacks something.
-            ours: Any = (Empty, *self.connection.connection_errors, *self.connection.channel_errors)
-            if isinstance(error, ours) and not isinstance(error, KeyError):
+            if self._is_of_the_connection(error):
                 raise
             log.warning("element_unreadable", reason=type(error).__name__)
             return True
@@ -91,11 +89,18 @@ class ListChannel(redis.Channel):
         try:
             return super()._receive_one(client)  # type: ignore[misc]  # the stubs leave it out
         except Exception as error:
-            ours: Any = (Empty, *self.connection.connection_errors, *self.connection.channel_errors)
-            if isinstance(error, ours) and not isinstance(error, KeyError):
+            if self._is_of_the_connection(error):
                 raise
             log.warning("broadcast_unreadable", reason=type(error).__name__)
             return None
+
+    def _is_of_the_connection(self, error: Exception) -> bool:
+        """Tell whether the connection failed, or had nothing, rather than what came over it.
+
+        kombu counts KeyError among the connection errors; where one reads, it says that what came lacks something.
+        """
+        ours: Any = (Empty, *self.connection.connection_errors, *self.connection.channel_errors)
+        return isinstance(error, ours) and not isinstance(error, KeyError)
 
 
 class ListTransport(redis.Transport):

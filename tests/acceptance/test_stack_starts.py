@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.chaos.parts import lasting_port
 from tests.services import plain
+from tests.services.ports import lasting_port
 from tests.services.stack import Stack, eventually
 
 

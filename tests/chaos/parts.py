@@ -1,7 +1,6 @@
 """The processes of the system under test, each with links that can be broken, started again when they die."""
 
 import os
-import random
 import signal
 import sys
 import threading
@@ -16,7 +15,6 @@ import psutil
 from deploy.stack.child import Child, harmless_environment
 from deploy.stack.errors import StackError
 from deploy.stack.home import ROOT
-from deploy.stack.ports import free_port
 from tests.services.proxy import Proxy
 
 READY_SECONDS: Final = 60.0
@@ -25,11 +23,6 @@ READY: Final = {"api": "Uvicorn running on", "worker": " ready.", "beat": "beat:
 """What each process says when it is ready."""
 MODULES: Final = {"api": "api", "worker": "worker", "beat": "schedules"}
 """By what it is started."""
-
-
-def lasting_port() -> int:
-    """Return a free port that the kernel lends to no outgoing connection: a part must find it free again."""
-    return free_port(random.randrange(20_000, 30_000))
 
 
 class Held(StackError):

@@ -19,8 +19,9 @@ from tests.chaos import executions
 from tests.chaos.brokers import kind_of
 from tests.chaos.memory import MemoryBound, bound
 from tests.chaos.options import Options
-from tests.chaos.parts import MODULES, READY, STOP_SECONDS, Hold, Part, lasting_port
+from tests.chaos.parts import MODULES, READY, STOP_SECONDS, Hold, Part
 from tests.chaos.schedule import APIS, BEATS, BROKER, CLIENT, POSTGRES, WORKERS
+from tests.services.ports import lasting_port
 from tests.services.proxy import Proxy
 
 SLOTS: Final = {"worker-1": 4, "worker-2": 3, "worker-3": 3}

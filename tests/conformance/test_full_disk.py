@@ -20,7 +20,6 @@ from tests.services.stack import eventually
 DISK: Final = "240m"
 PIECE: Final = bytes(64 * 1024)
 REFUSED_SECONDS: Final = 60
-SETTLED_SECONDS: Final = 180
 HEAVY: Final = {"task": "demo.echo", "payload": {"message": os.urandom(24_000).hex()}}
 """A job that soon needs a page that the disk does not have."""
 
@@ -69,7 +68,7 @@ def test_jobs_are_refused_while_postgresqls_disk_is_full_and_none_that_was_accep
                     seen = site.client.get(f"/jobs/{client.ids[0]}")
                     health = plain.get(f"{site.api.url}/health", trust_env=False)
                 client.goes_on(20)
-            settled(site.engine, client.ids, SETTLED_SECONDS)
+            settled(site.engine, client.ids)
 
             assert client.statuses == {202, 503}
             assert (seen.status_code, health.status_code) == (200, 200)

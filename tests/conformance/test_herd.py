@@ -21,8 +21,8 @@ BACKOFF_SECONDS: Final = 12
 PATIENT: Final = {"max_retries": 10, "backoff_seconds": BACKOFF_SECONDS, "backoff_max_seconds": BACKOFF_SECONDS}
 SERVICE_SECONDS: Final = 0.03
 """That one answer takes."""
-AWAY_SECONDS: Final = 100
-BACK_SECONDS: Final = 240
+AWAY_SECONDS: Final = 60
+BACK_SECONDS: Final = 120
 
 
 class Target(ThreadingHTTPServer):

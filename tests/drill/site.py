@@ -15,10 +15,11 @@ from jobs.keys import create_key
 from jobs.migrations import upgrade
 from tests.chaos import executions
 from tests.chaos.brokers import doorbells, kind_of
-from tests.chaos.parts import MODULES, READY, STOP_SECONDS, Part, lasting_port
+from tests.chaos.parts import MODULES, READY, STOP_SECONDS, Part
 from tests.chaos.plant import SETTINGS
 from tests.drill.archive import ArchivingPostgres
 from tests.services.databases import connect_to
+from tests.services.ports import lasting_port
 
 LEASE_SECONDS: Final = 6.0
 SLOTS: Final = 3

@@ -91,6 +91,15 @@ def heartbeat(keeper: Keeper, pulse: Engine, running: Running) -> Iterator[Heart
     made.close()
 
 
+@pytest.fixture
+def hasty(keeper: Keeper, pulse: Engine, running: Running) -> Iterator[Heartbeat]:
+    """A heartbeat that soon interrupts who was asked to end."""
+    settings = WorkerSettings(lease_seconds=LEASE.total_seconds(), cancel_grace_seconds=GRACE)
+    made = Heartbeat(keeper, pulse, settings, Ears(3600), tuple)
+    yield made
+    made.close()
+
+
 def lease(engine: Engine) -> datetime:
     with reading(engine) as connection:
         return connection.scalars(select(jobs.c.lease_expires_at)).one()
@@ -168,16 +177,14 @@ def test_a_cancel_is_seen(engine: Engine, heartbeat: Heartbeat, running: Running
 
 @pytest.mark.parametrize("fenced", [False, True], ids=["cancelled", "fenced"])
 def test_an_attempt_that_has_no_process_yet_is_told_when_it_has_one(
-    fenced: bool, engine: Engine, keeper: Keeper, pulse: Engine, running: Running
+    fenced: bool, engine: Engine, keeper: Keeper, hasty: Heartbeat, running: Running
 ) -> None:
-    settings = WorkerSettings(lease_seconds=LEASE.total_seconds(), cancel_grace_seconds=GRACE)
-    heartbeat = Heartbeat(keeper, pulse, settings, Ears(3600), tuple)
     with transaction(engine) as connection:
         if fenced:
             connection.execute(text("UPDATE jobs SET attempt = attempt + 1"))
         else:
             control.cancel(connection, running.attempt.job_id)
-    heartbeat.start()
+    hasty.start()
     eventually(lambda: running.fenced if fenced else running.cancel_seen_at, 10, "it is known")
     noticed = time.monotonic()
     eventually(lambda: time.monotonic() - noticed > 2 * GRACE + 2 * LOOK_EVERY, 10, "both steps would be due")
@@ -186,18 +193,15 @@ def test_an_attempt_that_has_no_process_yet_is_told_when_it_has_one(
         keeper.accepted(running, process.pid)
         ended = process.wait(20)
 
-    heartbeat.close()
     assert ended == -INTERRUPT
 
 
 def test_a_process_that_is_gone_while_postgresql_is_away_costs_no_heartbeat(
-    engine: Engine, keeper: Keeper, pulse: Engine, running: Running, proxy: Proxy
+    engine: Engine, keeper: Keeper, hasty: Heartbeat, running: Running, proxy: Proxy
 ) -> None:
-    settings = WorkerSettings(lease_seconds=LEASE.total_seconds(), cancel_grace_seconds=GRACE)
-    heartbeat = Heartbeat(keeper, pulse, settings, Ears(3600), tuple)
     with transaction(engine) as connection:
         control.cancel(connection, running.attempt.job_id)
-    heartbeat.start()
+    hasty.start()
     eventually(lambda: running.cancel_seen_at, 10, "the cancel is seen")
 
     proxy.refuse()
@@ -210,7 +214,6 @@ def test_a_process_that_is_gone_while_postgresql_is_away_costs_no_heartbeat(
 
     before = lease(engine)
     eventually(lambda: lease(engine) > before, 20, "the lease is extended again")
-    heartbeat.close()
 
 
 def test_the_worker_is_seen_to_live(engine: Engine, heartbeat: Heartbeat) -> None:
